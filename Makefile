@@ -1,0 +1,45 @@
+# make demo: from the demo's videos to metrics. make test: the tests. Nothing else is needed before.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Without a terminal's own Python environment: what .venv holds is all there is.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(STAMP)
+	$(BIN)/snakemake
+	$(BIN)/python benchmarks/demo_quality.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/carving.py
+	$(BIN)/python benchmarks/rasterize.py
+
+# Made from scratch when the lock changes, so that nothing older lingers in it.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# The CPU build of torch is enough to resolve the rest; its version is pinned here alone.
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet pip-tools
+	printf 'torch==2.13.0\n' > $(VENV)/constraints.txt
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-find-links \
+	  --no-emit-index-url --no-emit-options --constraint $(VENV)/constraints.txt \
+	  --output-file requirements.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.lock
+
+clean:
+	rm -rf results logs .snakemake

@@ -1,0 +1,34 @@
+"""From preprocessed recordings to a trained model."""
+
+
+rule train:
+    input:
+        images=preprocessed("images.zarr", training_recordings),
+        center_rotation=preprocessed("center_rotation.npz", training_recordings),
+        crop=preprocessed("crop.json", training_recordings),
+        cameras=upright_cameras("cameras.h5", training_recordings),
+        vertical_lines=upright_cameras("vertical_lines.npz", training_recordings),
+    output:
+        checkpoint=f"{EXPERIMENT}/checkpoint.pt",
+        log=f"{EXPERIMENT}/training_log.csv",
+    params:
+        settings=settings("experiment", "network", "training", "loss", "augmentation"),
+        heldout=heldout_cameras(training_recordings),
+        split=split_of_preset,
+        device=config["device"],
+        code=code_of("train"),
+    log:
+        "logs/train/{experiment}.log",
+    benchmark:
+        "results/benchmarks/train/{experiment}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        gpu=GPUS,
+        mem_mb=16000,
+        runtime="12h",
+    message:
+        "Training {wildcards.experiment}"
+    script:
+        "../src/scripts/train.py"

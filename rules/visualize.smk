@@ -1,0 +1,54 @@
+"""Pictures of results."""
+
+
+rule training_curves:
+    input:
+        f"{EXPERIMENT}/training_log.csv",
+    output:
+        report(
+            f"{EXPERIMENT}/training_curves.png",
+            category="Training",
+            caption="captions/training_curves.rst",
+            labels={"experiment": "{experiment}"},
+        ),
+    params:
+        settings=config["plots"],
+        code=code_of("training_curves"),
+    log:
+        "logs/training_curves/{experiment}.log",
+    benchmark:
+        "results/benchmarks/training_curves/{experiment}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Drawing the training curves of {wildcards.experiment}"
+    script:
+        "../src/scripts/training_curves.py"
+
+
+rule comparison:
+    input:
+        renders=f"{APPLIED}/rendered_images.h5",
+        images=preprocessed("images.zarr", this_recording),
+        metrics=f"{APPLIED}/metrics_test_frames.csv",
+    output:
+        report(
+            f"{APPLIED}/visualization/comparison.png",
+            category="Evaluation",
+            caption="captions/comparison.rst",
+            labels={"experiment": "{experiment}", "recording": "{recording}"},
+        ),
+    params:
+        settings=config["plots"],
+        heldout=heldout_cameras(this_recording),
+        code=code_of("comparison"),
+    log:
+        "logs/comparison/{experiment}.{recording}.log",
+    benchmark:
+        "results/benchmarks/comparison/{experiment}.{recording}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Drawing truth against prediction for {wildcards.experiment} on {wildcards.recording}"
+    script:
+        "../src/scripts/comparison.py"

@@ -1,0 +1,1 @@
+"""Pose Splatter: 3D Gaussian models of one animal from synchronised multi-camera video."""

@@ -1,0 +1,317 @@
+"""Camera rigs: calibration in one canonical form, and which way is up.
+
+Conventions (docs/conventions.md): OpenCV world-to-camera, x_cam = R x + t; pixel centres at
+half-integers, so that downsampling by d divides the first two rows of K by d exactly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path, save_npz
+
+# OpenCV and MATLAB calibrations put the centre of the first pixel at 0, we put it at 0.5.
+INTEGER_PIXEL_CENTRES = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class CameraRig:
+    """The C calibrated cameras of a recording; lengths in the calibration's unit.
+
+    `distortions` are OpenCV's (k1, k2, p1, p2, k3), zero for a pinhole.
+    """
+
+    names: tuple[str, ...]
+    width: int
+    height: int
+    intrinsics: Float[ndarray, "camera 3 3"]
+    rotations: Float[ndarray, "camera 3 3"]
+    translations: Float[ndarray, "camera 3"]
+    distortions: Float[ndarray, "camera 5"]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def viewmats(self) -> Float[ndarray, "camera 4 4"]:
+        """World-to-camera transforms as homogeneous matrices."""
+        viewmats = np.tile(np.eye(4), (len(self), 1, 1))
+        viewmats[:, :3, :3] = self.rotations
+        viewmats[:, :3, 3] = self.translations
+        return viewmats
+
+    @property
+    def projections(self) -> Float[ndarray, "camera 3 4"]:
+        """P = K [R | t] of each camera, without distortion."""
+        return self.intrinsics @ self.viewmats[:, :3]
+
+    @property
+    def centers(self) -> Float[ndarray, "camera 3"]:
+        """Where the cameras stand in the world."""
+        return -np.einsum("cji,cj->ci", self.rotations, self.translations)
+
+    def subset(self, cameras: list[int]) -> "CameraRig":
+        """The rig of the given camera indices, in that order."""
+        return replace(
+            self,
+            names=tuple(self.names[camera] for camera in cameras),
+            intrinsics=self.intrinsics[cameras],
+            rotations=self.rotations[cameras],
+            translations=self.translations[cameras],
+            distortions=self.distortions[cameras],
+        )
+
+    def without(self, names: Sequence[str]) -> list[int]:
+        """The indices of all cameras but the named ones."""
+        return [camera for camera, name in enumerate(self.names) if name not in names]
+
+    def downsampled(self, factor: int) -> "CameraRig":
+        """The rig of images averaged over factor x factor pixels (a rest of pixels is cut off)."""
+        scale = np.array([1 / factor, 1 / factor, 1.0])[:, None]
+        return replace(
+            self,
+            width=self.width // factor,
+            height=self.height // factor,
+            intrinsics=self.intrinsics * scale,
+        )
+
+    def undistorted(self) -> "CameraRig":
+        """The plain pinholes that `undistortion_maps` turns the images into."""
+        intrinsics = self.intrinsics.copy()
+        intrinsics[:, 0, 1] = 0.0
+        return replace(self, intrinsics=intrinsics, distortions=np.zeros_like(self.distortions))
+
+    def rotated(self, rotation: Float[ndarray, "3 3"]) -> "CameraRig":
+        """The same cameras in a world turned by `rotation` (x_new = rotation x_old)."""
+        return replace(self, rotations=self.rotations @ rotation.T)
+
+    def project(
+        self, points: Float[ndarray, "*point 3"]
+    ) -> tuple[Float[ndarray, "camera *point 2"], Float[ndarray, "camera *point"]]:
+        """Pixel coordinates (without distortion) and depths of world points in every camera."""
+        homogeneous = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
+        image = np.einsum("cij,...j->c...i", self.projections, homogeneous)
+        return image[..., :2] / image[..., 2:], image[..., 2]
+
+
+def undistortion_maps(
+    rig: CameraRig, camera: int
+) -> tuple[Float[ndarray, "height width"], Float[ndarray, "height width"]] | None:
+    """cv2.remap's maps from distorted, skewed pixels to the pinhole; None where nothing changes."""
+    skew = rig.intrinsics[camera, 0, 1]
+    if not rig.distortions[camera].any() and skew == 0:
+        return None
+    # cv2 works with integer pixel centres; it applies K as given, but ignores skew: add it here.
+    pinhole = rig.undistorted().intrinsics[camera] - INTEGER_PIXEL_CENTRES
+    map_x, map_y = cv2.initUndistortRectifyMap(
+        pinhole, rig.distortions[camera], None, pinhole, (rig.width, rig.height), cv2.CV_32FC1
+    )
+    return map_x + np.float32(skew) * (map_y - np.float32(pinhole[1, 2])) / np.float32(
+        pinhole[1, 1]
+    ), map_y
+
+
+def triangulate(
+    rig: CameraRig, pixels: Float[ndarray, "camera 2"], weights: Bool[ndarray, " camera"]
+) -> Float[ndarray, "3"]:
+    """The world point nearest to the rays through `pixels` of the cameras that `weights` admits.
+
+    Linear triangulation (Hartley and Zisserman, Multiple View Geometry, section 12.2).
+    """
+    projections = rig.projections[weights]
+    rows = pixels[weights][:, :, None] * projections[:, 2:3] - projections[:, :2]
+    rows = rows.reshape(-1, 4)
+    rows = rows / np.linalg.norm(rows[:, :3], axis=1, keepdims=True)
+    solution, *_ = np.linalg.lstsq(rows[:, :3], -rows[:, 3], rcond=None)
+    return solution
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def read_calibration(
+    path: str | Path, names: tuple[str, ...], width: int, height: int
+) -> CameraRig:
+    """Read a calibration file: HDF5 with /camera_parameters/{intrinsic, rotation, translation}.
+
+    That is Pose Splatter's own layout: arrays (camera 3 3), (camera 3 3) and (camera 3), OpenCV
+    world-to-camera, pixel centres at integers; an optional `distortion` (camera 5). `width` and
+    `height` are the videos'. Raises PoseSplatterError where file and videos do not fit.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            group = file["camera_parameters"]
+            intrinsics, rotations, translations = (
+                np.asarray(group[key], dtype=np.float64)
+                for key in ("intrinsic", "rotation", "translation")
+            )
+            count = len(intrinsics)
+            distortions = np.asarray(group.get("distortion", np.zeros((count, 5))), np.float64)
+    except (OSError, KeyError) as error:
+        raise PoseSplatterError(
+            f"{path}: cannot read the calibration ({error}); it must be an HDF5 file with the "
+            "arrays intrinsic, rotation and translation in the group camera_parameters."
+        ) from error
+    shapes = (intrinsics.shape, rotations.shape, translations.shape[:2], distortions.shape)
+    if shapes != ((count, 3, 3), (count, 3, 3), (count, 3), (count, 5)):
+        raise PoseSplatterError(
+            f"{path}: intrinsic, rotation, translation and distortion have shapes {shapes}, not "
+            "(C, 3, 3), (C, 3, 3), (C, 3) and (C, 5) for C cameras; correct the file."
+        )
+    if count != len(names):
+        raise PoseSplatterError(
+            f"{path}: the file holds {count} cameras, but the recording lists {len(names)} "
+            f"({', '.join(names)}); list in config, under cameras, one name per calibrated camera."
+        )
+    rig = CameraRig(
+        names=names,
+        width=width,
+        height=height,
+        intrinsics=intrinsics + INTEGER_PIXEL_CENTRES,
+        rotations=rotations,
+        translations=translations.reshape(count, 3),
+        distortions=distortions,
+    )
+    _check(rig, path)
+    return rig
+
+
+def _check(rig: CameraRig, path: str | Path) -> None:
+    """Refuse numbers that cannot be a camera that took these images."""
+    for camera, name in enumerate(rig.names):
+        where = f"{path}: camera {name} (index {camera})"
+        numbers = (rig.intrinsics[camera], rig.rotations[camera], rig.translations[camera])
+        if not all(np.isfinite(values).all() for values in numbers):
+            raise PoseSplatterError(f"{where} has a NaN or infinite number; calibrate it again.")
+        rotation = rig.rotations[camera]
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+            raise PoseSplatterError(
+                f"{where} has a rotation whose rows are not orthonormal; calibrate it again."
+            )
+        if np.linalg.det(rotation) < 0:
+            raise PoseSplatterError(
+                f"{where} has a mirrored rotation (determinant -1); flip one axis in the file."
+            )
+        focal, principal = rig.intrinsics[camera, [0, 1], [0, 1]], rig.intrinsics[camera, :2, 2]
+        size = np.array([rig.width, rig.height])
+        if (focal <= 0).any() or (np.abs(principal / size - 0.5) > 0.25).any():
+            raise PoseSplatterError(
+                f"{where} has focal lengths {focal.round(1).tolist()} and principal point "
+                f"{principal.round(1).tolist()}, which do not fit its video of {rig.width} x "
+                f"{rig.height} pixels; use the calibration made at the videos' size."
+            )
+
+
+def save_cameras(path: str | Path, rig: CameraRig) -> None:
+    """Write cameras.h5: one dataset per field of the rig, pixel centres at half-integers."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(width=rig.width, height=rig.height, pixel_centers="half-integer")
+        file["names"] = list(rig.names)
+        for field in ("intrinsics", "rotations", "translations", "distortions"):
+            file[field] = getattr(rig, field)
+
+
+def load_cameras(path: str | Path) -> CameraRig:
+    """Read cameras.h5, in the calibration's own world."""
+    with h5py.File(path, "r") as file:
+        return CameraRig(
+            names=tuple(file["names"].asstr()[:]),
+            width=int(file.attrs["width"]),
+            height=int(file.attrs["height"]),
+            intrinsics=file["intrinsics"][:],
+            rotations=file["rotations"][:],
+            translations=file["translations"][:],
+            distortions=file["distortions"][:],
+        )
+
+
+def load_upright_rig(cameras: str | Path, vertical_lines: str | Path, downsample: int) -> CameraRig:
+    """The pinhole cameras of the stored images, in a world whose +z is up."""
+    up = np.load(vertical_lines)["up"]
+    return load_cameras(cameras).undistorted().downsampled(downsample).rotated(rotation_to_z(up))
+
+
+# --- up ----------------------------------------------------------------------------------------
+
+
+def rotation_to_z(up: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
+    """The smallest rotation that turns the unit vector `up` onto +z (Rodrigues' formula)."""
+    z = np.array([0.0, 0.0, 1.0])
+    axis, cosine = np.cross(up, z), float(up @ z)
+    if cosine < -1 + 1e-12:  # any half turn about a horizontal axis will do
+        return np.diag([1.0, -1.0, -1.0])
+    cross = np.array(
+        [[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]], dtype=np.float64
+    )
+    return np.eye(3) + cross + cross @ cross / (1 + cosine)
+
+
+def estimate_up(
+    rig: CameraRig, path: Float[ndarray, "point 3"], *, min_spread: float = 0.25
+) -> Float[ndarray, "3"]:
+    """The floor's unit normal, from where the animal has been and where the cameras stand.
+
+    The centres of an animal on a floor lie near a plane; rearing lifts some of them, so the plane
+    is fitted with Cauchy weights (iteratively reweighted least squares). Cameras look from above,
+    which settles the sign. Where the animal kept to a line or a spot (the path's second spread is
+    under `min_spread` of its first), the cameras' mean upward image axis decides what the path
+    leaves open.
+    """
+    image_up = -rig.rotations[:, 1].mean(axis=0)
+    image_up /= np.linalg.norm(image_up)
+    weights = np.ones(len(path))
+    normal = image_up
+    for _ in range(50):
+        middle = np.average(path, axis=0, weights=weights)
+        offsets = path - middle
+        covariance = (offsets * weights[:, None]).T @ offsets / weights.sum()
+        values, axes = np.linalg.eigh(covariance)
+        if np.sqrt(values[1] / max(values[2], 1e-30)) < min_spread:
+            along = axes[:, 2]
+            normal = image_up - (image_up @ along) * along
+            return normal / np.linalg.norm(normal)
+        normal = axes[:, 0]
+        residuals = np.abs(offsets @ normal)
+        scale = max(1.4826 * float(np.median(residuals)), 1e-9)
+        weights = 1 / (1 + (residuals / (2 * scale)) ** 2)
+    toward_cameras = rig.centers.mean(axis=0) - np.average(path, axis=0, weights=weights)
+    return normal if normal @ toward_cameras > 0 else -normal
+
+
+def up_from_lines(lines: Float[ndarray, "line 2 3"]) -> Float[ndarray, "3"]:
+    """The mean direction of vertical lines, each given by its lower and its upper end."""
+    directions = lines[:, 1] - lines[:, 0]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    up = directions.mean(axis=0)
+    return up / np.linalg.norm(up)
+
+
+def read_lines(path: str | Path) -> Float[ndarray, "line 2 3"]:
+    """Read a text file with a vertical line a row: lower x y z, upper x y z, in world units."""
+    try:
+        rows = np.loadtxt(path, delimiter="," if "," in Path(path).read_text() else None, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise PoseSplatterError(
+            f"{path}: cannot read vertical lines ({error}); write six numbers a row: "
+            "lower x y z, upper x y z."
+        ) from error
+    if rows.shape[1] != 6:
+        raise PoseSplatterError(
+            f"{path}: rows have {rows.shape[1]} numbers, not the six of a vertical line "
+            "(lower x y z, upper x y z); correct the file."
+        )
+    return rows.reshape(-1, 2, 3)
+
+
+def save_up(
+    path: str | Path, up: Float[ndarray, "3"], lines: Float[ndarray, "line 2 3"] | None = None
+) -> None:
+    """Write vertical_lines.npz: `up`, and `lines` (line 2 3), empty where up was estimated."""
+    save_npz(path, up=up, lines=np.empty((0, 2, 3)) if lines is None else lines)

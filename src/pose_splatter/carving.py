@@ -1,0 +1,363 @@
+"""Shape carving: which voxels the cameras agree on, and what colour they are.
+
+A voxel belongs to the visual hull where the cameras see foreground at its centre (Laurentini 1994).
+The kernels work in index coordinates: one 3x4 matrix per camera takes (i + 0.5, j + 0.5, k + 0.5)
+straight to pixels, so posing the grid costs nothing per voxel. They release the GIL and use one
+thread; callers run frames side by side.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int32, UInt8
+from numba import njit
+from numpy import ndarray
+
+from pose_splatter.cameras import CameraRig
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """A box of cubic voxels in the animal's own frame: origin at its centre, x ahead, z up."""
+
+    shape: tuple[int, int, int]
+    voxel_size: float
+    lower: tuple[float, float, float]
+
+    @classmethod
+    def cube(cls, size: int, length: float) -> "VoxelGrid":
+        """size^3 voxels that fill a cube of edge `length` about the animal's centre."""
+        return cls((size, size, size), length / size, (-length / 2,) * 3)
+
+    def cropped(self, box: tuple[tuple[int, int], ...]) -> "VoxelGrid":
+        """The voxels from `start` to `stop` along each of x, y and z."""
+        (x0, x1), (y0, y1), (z0, z1) = box
+        lower = np.array(self.lower) + self.voxel_size * np.array([x0, y0, z0])
+        x, y, z = map(float, lower)
+        return VoxelGrid((x1 - x0, y1 - y0, z1 - z0), self.voxel_size, (x, y, z))
+
+    def positions(self, indices: Int[ndarray, "voxel 3"]) -> Float[ndarray, "voxel 3"]:
+        """Voxel centres in the animal's frame."""
+        return np.array(self.lower) + self.voxel_size * (indices + 0.5)
+
+
+def heading_rotation(angle: float) -> Float[ndarray, "3 3"]:
+    """The turn about +z that takes the animal's frame to the world's."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+
+def index_projections(
+    rig: CameraRig, grid: VoxelGrid, center: Float[ndarray, "3"], angle: float
+) -> Float32[ndarray, "camera 3 4"]:
+    """Matrices from homogeneous voxel indices (i, j, k, 1) to homogeneous pixels.
+
+    The grid stands at `center` in the world, turned by `angle` (radians) about +z.
+    """
+    to_world = np.eye(4)
+    rotation = heading_rotation(angle)
+    to_world[:3, :3] = rotation * grid.voxel_size
+    to_world[:3, 3] = center + rotation @ (np.array(grid.lower) + 0.5 * grid.voxel_size)
+    return (rig.projections @ to_world).astype(np.float32)
+
+
+def carve(
+    masks: UInt8[ndarray, "camera height width"],
+    projections: Float32[ndarray, "camera 3 4"],
+    shape: tuple[int, int, int],
+    min_views: int,
+) -> UInt8[ndarray, "x y z"]:
+    """Count, for every voxel, the cameras whose mask is set at its centre.
+
+    Voxels that fewer than `min_views` cameras see get 0; a point outside an image counts as not
+    seen. `projections` come from `index_projections`.
+    """
+    counts = np.zeros(shape, np.uint8)
+    masks = np.ascontiguousarray(masks)
+    _carve(masks, _integral_images(masks), projections, min_views, counts)
+    return counts
+
+
+FAR = 1e30  # stands for infinity, which fastmath may not compare
+BLOCK = 8  # voxels along the edge of the blocks that are rejected whole
+
+
+def _integral_images(masks: UInt8[ndarray, "camera h w"]) -> Int[ndarray, "camera h+1 w+1"]:
+    return np.stack([cv2.integral(mask) for mask in masks])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _carve(masks, integrals, projections, min_views, counts):
+    """Coarse to fine: only blocks whose projections touch enough masks are looked at closely."""
+    nx, ny, nz = counts.shape
+    for i in range(0, nx, BLOCK):
+        for j in range(0, ny, BLOCK):
+            for k in range(0, nz, BLOCK):
+                stop = (min(i + BLOCK, nx), min(j + BLOCK, ny), min(k + BLOCK, nz))
+                if _block_may_be_seen(integrals, projections, (i, j, k), stop, min_views):
+                    _carve_block(masks, projections, (i, j, k), stop, min_views, counts)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _block_may_be_seen(integrals, projections, start, stop, min_views):
+    """Whether at least `min_views` masks have a pixel in the box around the block's projection.
+
+    A convex body in front of a camera projects into the box around its corners' projections.
+    """
+    n_cameras, height, width = integrals.shape
+    views = 0
+    for camera in range(n_cameras):
+        p = projections[camera]
+        u0, u1, v0, v1, nearest = FAR, -FAR, FAR, -FAR, FAR
+        for corner in range(8):
+            i = stop[0] - 1 if corner & 1 else start[0]
+            j = stop[1] - 1 if corner & 2 else start[1]
+            k = stop[2] - 1 if corner & 4 else start[2]
+            depth = p[2, 0] * i + p[2, 1] * j + p[2, 2] * k + p[2, 3]
+            nearest = min(nearest, depth)
+            if depth <= 0:
+                break
+            u = (p[0, 0] * i + p[0, 1] * j + p[0, 2] * k + p[0, 3]) / depth
+            v = (p[1, 0] * i + p[1, 1] * j + p[1, 2] * k + p[1, 3]) / depth
+            u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
+        if nearest <= 0:  # the block straddles the camera's plane: look closely
+            views += 1
+            continue
+        # One pixel of slack takes up the rounding of the corners.
+        left = int(min(max(u0 - 1, 0), width - 1))
+        right = int(min(max(u1 + 2, 0), width - 1))
+        top = int(min(max(v0 - 1, 0), height - 1))
+        bottom = int(min(max(v1 + 2, 0), height - 1))
+        n = integrals[camera]
+        if n[bottom, right] - n[top, right] - n[bottom, left] + n[top, left] > 0:
+            views += 1
+    return views >= min_views
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _carve_block(masks, projections, start, stop, min_views, counts):
+    n_cameras, height, width = masks.shape
+    allowed = n_cameras - min_views
+    for i in range(start[0], stop[0]):
+        for j in range(start[1], stop[1]):
+            for k in range(start[2], stop[2]):
+                misses = 0
+                for camera in range(n_cameras):
+                    p = projections[camera]
+                    depth = p[2, 0] * i + p[2, 1] * j + p[2, 2] * k + p[2, 3]
+                    seen = False
+                    if depth > 0:
+                        u = (p[0, 0] * i + p[0, 1] * j + p[0, 2] * k + p[0, 3]) / depth
+                        v = (p[1, 0] * i + p[1, 1] * j + p[1, 2] * k + p[1, 3]) / depth
+                        if 0 <= u < width and 0 <= v < height:
+                            seen = masks[camera, int(v), int(u)] > 0
+                    if not seen:
+                        misses += 1
+                        if misses > allowed:
+                            break
+                if misses <= allowed:
+                    counts[i, j, k] = n_cameras - misses
+
+
+# --- colours -----------------------------------------------------------------------------------
+
+
+DISPUTED = 0.2  # the occupancy of voxels that one camera does not see; empty ones have 0
+
+
+@dataclass(frozen=True)
+class CarvedVolume:
+    """The occupied voxels of one frame, sparse: most of a grid is empty.
+
+    `features` are occupancy (DISPUTED where one camera does not see the voxel, rising to 1 where
+    all do, by the mask at the voxel's centre in the camera that sees least of it) and red, green,
+    blue (0 to 1).
+    """
+
+    shape: tuple[int, int, int]
+    indices: Int32[ndarray, "voxel 3"]
+    features: Float32[ndarray, "voxel 4"]
+
+
+def carve_colored(
+    images: UInt8[ndarray, "camera height width 3"],
+    masks: UInt8[ndarray, "camera height width"],
+    projections: Float32[ndarray, "camera 3 4"],
+    shape: tuple[int, int, int],
+    fill_color: float,
+) -> CarvedVolume:
+    """Carve, and colour each voxel by the cameras that see it unobstructed.
+
+    Candidates are the voxels that all cameras but one see. What all see is opaque and hides what
+    lies behind it; voxels hidden from every camera get the grey `fill_color` (0 to 1).
+    """
+    n_cameras = len(masks)
+    counts = carve(masks, projections, shape, max(n_cameras - 1, 1))
+    indices = np.argwhere(counts).astype(np.int32)
+    solid = counts[tuple(indices.T)] == n_cameras
+    depths = depth_buffers(indices[solid], projections, masks.shape[1:])
+    features = np.empty((len(indices), 4), np.float32)
+    _color(
+        np.ascontiguousarray(images),
+        np.ascontiguousarray(masks),
+        projections,
+        depths,
+        indices,
+        np.float32(fill_color),
+        features,
+    )
+    return CarvedVolume(shape, indices, features)
+
+
+def depth_buffers(
+    indices: Int32[ndarray, "voxel 3"],
+    projections: Float32[ndarray, "camera 3 4"],
+    image_shape: tuple[int, int],
+) -> Float32[ndarray, "camera height width"]:
+    """The depth (world units) of the nearest voxel in every pixel; FAR where there is none."""
+    depths = np.full((len(projections), *image_shape), FAR, np.float32)
+    _fill_depths(indices, projections, depths)
+    return depths
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pixel(p, index):
+    """The pixel coordinates and depth of a voxel's centre."""
+    i, j, k = index
+    depth = p[2, 0] * i + p[2, 1] * j + p[2, 2] * k + p[2, 3]
+    u = (p[0, 0] * i + p[0, 1] * j + p[0, 2] * k + p[0, 3]) / depth
+    v = (p[1, 0] * i + p[1, 1] * j + p[1, 2] * k + p[1, 3]) / depth
+    return u, v, depth
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _voxel_pixels(p, depth):
+    """The edge of a voxel at this depth in pixels, from how fast u moves with the index."""
+    moved = (p[0, 0] ** 2 + p[0, 1] ** 2 + p[0, 2] ** 2) / depth**2
+    return np.sqrt(moved)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _fill_depths(indices, projections, depths):
+    n_cameras, height, width = depths.shape
+    for camera in range(n_cameras):
+        p = projections[camera]
+        for voxel in range(len(indices)):
+            u, v, depth = _pixel(p, indices[voxel])
+            if depth <= 0:
+                continue
+            half = 0.5 * _voxel_pixels(p, depth)
+            for row in range(max(int(v - half), 0), min(int(v + half) + 1, height)):
+                for column in range(max(int(u - half), 0), min(int(u + half) + 1, width)):
+                    depths[camera, row, column] = min(depths[camera, row, column], depth)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _color(images, masks, projections, depths, indices, fill_color, features):
+    n_cameras, height, width = masks.shape
+    for voxel in range(len(indices)):
+        occupancy, weight, red, green, blue = 1.0, 0.0, 0.0, 0.0, 0.0
+        for camera in range(n_cameras):
+            p = projections[camera]
+            u, v, depth = _pixel(p, indices[voxel])
+            if depth <= 0 or not (0 <= u < width and 0 <= v < height):
+                occupancy = 0.0
+                continue
+            occupancy = min(occupancy, _bilinear(masks[camera], u, v))
+            row, column = int(v), int(u)
+            # A voxel's edge in world units is how far its depth can be off by rounding.
+            edge = np.sqrt(p[2, 0] ** 2 + p[2, 1] ** 2 + p[2, 2] ** 2)
+            if masks[camera, row, column] and depth <= depths[camera, row, column] + 1.5 * edge:
+                weight += 1
+                red += images[camera, row, column, 0]
+                green += images[camera, row, column, 1]
+                blue += images[camera, row, column, 2]
+        features[voxel, 0] = DISPUTED + (1 - DISPUTED) * occupancy
+        for channel, total in enumerate((red, green, blue)):
+            features[voxel, 1 + channel] = total / (255 * weight) if weight else fill_color
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _bilinear(mask, u, v):
+    """The mask between the four pixel centres (at half-integers) around (u, v)."""
+    height, width = mask.shape
+    x, y = max(u - 0.5, 0.0), max(v - 0.5, 0.0)
+    column, row = int(x), int(y)
+    right, below = min(column + 1, width - 1), min(row + 1, height - 1)
+    a, b = x - column, y - row
+    top = (1 - a) * mask[row, column] + a * mask[row, right]
+    bottom = (1 - a) * mask[below, column] + a * mask[below, right]
+    return (1 - b) * top + b * bottom
+
+
+# --- the hull's own silhouette -----------------------------------------------------------------
+
+
+def hull_silhouettes(
+    masks: UInt8[ndarray, "observed height width"],
+    rig: CameraRig,
+    target: CameraRig,
+    center: Float[ndarray, "3"],
+    radius: float,
+    step: float,
+) -> UInt8[ndarray, "target height width"]:
+    """The silhouettes, in the cameras of `target`, of the hull that all cameras of `rig` see.
+
+    A pixel belongs to one where a point on its ray, within `radius` of `center` and sampled every
+    `step` (world units), is foreground in every mask: the hull itself, with no voxels between.
+    """
+    silhouettes = np.zeros((len(target), target.height, target.width), np.uint8)
+    for camera in range(len(target)):
+        to_ray = target.rotations[camera].T @ np.linalg.inv(target.intrinsics[camera])
+        _march(
+            np.ascontiguousarray(masks),
+            rig.projections,
+            target.centers[camera],
+            to_ray,
+            np.asarray(center, np.float64),
+            radius,
+            step,
+            silhouettes[camera],
+        )
+    return silhouettes
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _march(masks, projections, eye, to_ray, center, radius, step, silhouette):
+    n_cameras, height, width = masks.shape
+    ox, oy, oz = center[0] - eye[0], center[1] - eye[1], center[2] - eye[2]
+    for row in range(silhouette.shape[0]):
+        for column in range(silhouette.shape[1]):
+            u, v = column + 0.5, row + 0.5
+            rx = to_ray[0, 0] * u + to_ray[0, 1] * v + to_ray[0, 2]
+            ry = to_ray[1, 0] * u + to_ray[1, 1] * v + to_ray[1, 2]
+            rz = to_ray[2, 0] * u + to_ray[2, 1] * v + to_ray[2, 2]
+            norm = np.sqrt(rx * rx + ry * ry + rz * rz)
+            rx, ry, rz = rx / norm, ry / norm, rz / norm
+            middle = ox * rx + oy * ry + oz * rz
+            reach = radius**2 - (ox * ox + oy * oy + oz * oz - middle**2)
+            if reach <= 0:
+                continue
+            nearest = middle - np.sqrt(reach)
+            for n in range(int(2 * np.sqrt(reach) / step) + 1):
+                along = nearest + n * step
+                x, y, z = eye[0] + along * rx, eye[1] + along * ry, eye[2] + along * rz
+                inside = True
+                for camera in range(n_cameras):
+                    p = projections[camera]
+                    depth = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
+                    if depth <= 0:
+                        inside = False
+                        break
+                    u = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / depth
+                    v = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / depth
+                    if (
+                        not (0 <= u < width and 0 <= v < height)
+                        or not masks[camera, int(v), int(u)]
+                    ):
+                        inside = False
+                        break
+                if inside:
+                    silhouette[row, column] = 1
+                    break

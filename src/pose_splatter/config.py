@@ -1,0 +1,99 @@
+"""Configuration: defaults filled in, experiments merged over them, everything checked at once."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from pose_splatter.errors import PoseSplatterError
+
+Settings = dict[str, Any]
+
+
+def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
+    """The whole configuration with every default in its place.
+
+    Experiments are merged over `defaults`; each recording, preset and experiment is checked after
+    that, and that what they name exists. Raises PoseSplatterError, one sentence with the key.
+    """
+    resolved = _checked(config, Path(schemas, "config.schema.yaml"), "config")
+    for kind, schema in (("recordings", "recording"), ("presets", "preset")):
+        for name, settings in resolved[kind].items():
+            where = f"{kind}: {name}"
+            resolved[kind][name] = _checked(settings, Path(schemas, f"{schema}.schema.yaml"), where)
+    for name, overrides in resolved["experiments"].items():
+        merged = merge(resolved["defaults"], overrides or {})
+        where = f"experiments: {name}"
+        settings = _checked(merged, Path(schemas, "experiment.schema.yaml"), where)
+        _require_known(settings["preset"], resolved["presets"], f"{where}: preset")
+        for key in ("train", "apply"):
+            for recording in settings[key]:
+                _require_known(recording, resolved["recordings"], f"{where}: {key}")
+        resolved["experiments"][name] = settings
+    for name, recording in resolved["recordings"].items():
+        where = f"recordings: {name}: heldout_cameras"
+        for camera in recording["heldout_cameras"]:
+            _require_known(camera, recording["cameras"], where)
+        if len(recording["cameras"]) - len(recording["heldout_cameras"]) < 2:
+            raise PoseSplatterError(
+                f"config: {where} leaves fewer than two cameras to carve with; hold out fewer."
+            )
+    return resolved
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
+    """`base` with `overrides` laid over it, key by key down to the leaves."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overrides.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if nested else copy.deepcopy(value)
+    return merged
+
+
+def _checked(settings: Any, schema_path: Path, where: str) -> Settings:
+    """The settings with the schema's defaults; raises at the first value that it does not admit."""
+    schema = yaml.safe_load(schema_path.read_text())
+    settings = _with_defaults(copy.deepcopy(settings), schema)
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(settings)
+    )
+    if error is not None:
+        raise PoseSplatterError(_sentence(error, where))
+    return settings
+
+
+def _with_defaults(settings: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(settings, dict):
+        for key, subschema in schema.get("properties", {}).items():
+            if key not in settings and "default" in subschema:
+                settings[key] = copy.deepcopy(subschema["default"])
+            if key in settings:
+                settings[key] = _with_defaults(settings[key], subschema)
+    return settings
+
+
+def _sentence(error: jsonschema.ValidationError, where: str) -> str:
+    place = ": ".join([where, *map(str, error.absolute_path)])
+    place = place if place.startswith("config") else f"config: {place}"
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in error.instance if key not in known)
+        return f"{place} has the unknown key {unknown!r}; {_nearest(unknown, known)}"
+    return f"{place} is not valid: {error.message}."
+
+
+def _require_known(name: str, known: Iterable[str], where: str) -> None:
+    known = list(known)
+    if name not in known:
+        raise PoseSplatterError(f"config: {where} names {name!r}; {_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence on a name that is not known."""
+    known = list(known)
+    close = get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."

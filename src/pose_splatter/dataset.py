@@ -1,0 +1,202 @@
+"""Preprocessed recordings as the model reads them: one frame's volume and its supervision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pose_splatter.cameras import CameraRig, load_upright_rig
+from pose_splatter.carving import carve_colored, index_projections
+from pose_splatter.frames import FrameStore
+from pose_splatter.tracking import Track, load_track
+from pose_splatter.volume import Crop, load_crop
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A preprocessed recording: frames, upright cameras, the animal's track and the model's grid.
+
+    `observed` and `heldout` are camera indices; only evaluation looks at the held-out ones.
+    """
+
+    name: str
+    store: FrameStore
+    rig: CameraRig
+    track: Track
+    crop: Crop
+    observed: tuple[int, ...]
+    heldout: tuple[int, ...]
+
+
+def load_recording(
+    name: str,
+    heldout_cameras: Sequence[str],
+    images: str | Path,
+    center_rotation: str | Path,
+    crop: str | Path,
+    cameras: str | Path,
+    vertical_lines: str | Path,
+) -> Recording:
+    """Open everything that preprocessing made of a recording."""
+    store = FrameStore.open(images)
+    rig = load_upright_rig(cameras, vertical_lines, store.downsample)
+    observed = rig.without(heldout_cameras)
+    return Recording(
+        name=name,
+        store=store,
+        rig=rig,
+        track=load_track(center_rotation),
+        crop=load_crop(crop),
+        observed=tuple(observed),
+        heldout=tuple(camera for camera in range(len(rig)) if camera not in observed),
+    )
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One frame's carved volume, sparse, and where it stands in the world (see CarvedVolume)."""
+
+    shape: tuple[int, int, int]
+    indices: Int[Tensor, "voxel 3"]
+    features: Float[Tensor, "voxel 4"]
+    lower: Float[Tensor, "3"]
+    voxel_size: float
+    center: Float[Tensor, "3"]
+    angle: float
+
+    def to(self, device: torch.device | str) -> "Volume":
+        return _to(self, device)
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """One frame: its volume, and the images (0 to 1) of the cameras to render it into."""
+
+    volume: Volume
+    images: Float[Tensor, "camera height width 3"]
+    masks: Float[Tensor, "camera height width"]
+    viewmats: Float[Tensor, "camera 4 4"]
+    Ks: Float[Tensor, "camera 3 3"]
+    recording: str
+    frame: int
+
+    def to(self, device: torch.device | str) -> "FrameBatch":
+        return replace(_to(self, device), volume=self.volume.to(device))
+
+
+def _to(batch, device):
+    """The same dataclass with its tensors on `device`."""
+    tensors = {
+        field.name: value.to(device, non_blocking=True)
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), Tensor)
+    }
+    return replace(batch, **tensors)
+
+
+def carve_frame(
+    recording: Recording,
+    frame: int,
+    cameras: Sequence[int],
+    *,
+    turn: float = 0.0,
+    shift: Float[np.ndarray, "3"] | None = None,
+) -> Volume:
+    """Carve one frame from the given cameras, the grid optionally turned (radians) and shifted."""
+    grid = recording.crop.grid
+    center, angle = recording.track.centers[frame], float(recording.track.angles[frame]) + turn
+    center = center if shift is None else center + shift
+    carved = carve_colored(
+        recording.store.read_images(frame)[list(cameras)],
+        recording.store.read_masks(frame)[list(cameras)],
+        index_projections(recording.rig.subset(list(cameras)), grid, center, angle),
+        grid.shape,
+        recording.crop.fill_color,
+    )
+    return Volume(
+        shape=grid.shape,
+        indices=torch.from_numpy(carved.indices).long(),
+        features=torch.from_numpy(carved.features),
+        lower=torch.tensor(grid.lower, dtype=torch.float32),
+        voxel_size=grid.voxel_size,
+        center=torch.from_numpy(center).float(),
+        angle=angle,
+    )
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training frames are varied; all zero for validation and test.
+
+    `drop_camera` is the chance that one observed camera is left out of carving (it still
+    supervises, so the model learns what a view it has not seen looks like); `turn` is the largest
+    turn of the grid (degrees), `shift` its largest move (voxels), `mirror` the chance of a
+    left-right mirrored animal.
+    """
+
+    drop_camera: float = 0.0
+    turn: float = 0.0
+    shift: float = 0.0
+
+
+class FrameDataset(torch.utils.data.Dataset[FrameBatch]):
+    """The frames of some recordings in which the animal is visible, as FrameBatch.
+
+    Randomness depends on seed, epoch and index alone, so workers and restarts change nothing.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[tuple[Recording, Sequence[int]]],
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.items = [
+            (recording, frame)
+            for recording, numbers in frames
+            for frame in numbers
+            if recording.track.visible[frame]
+        ]
+        self.augmentation = augmentation or Augmentation()
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> FrameBatch:
+        recording, frame = self.items[index]
+        random = np.random.default_rng((self.seed, self.epoch, index))
+        options, carving_cameras = self.augmentation, list(recording.observed)
+        if random.random() < options.drop_camera and len(carving_cameras) > 2:
+            carving_cameras.remove(random.choice(carving_cameras))
+        volume = carve_frame(
+            recording,
+            frame,
+            carving_cameras,
+            turn=np.deg2rad(options.turn) * random.uniform(-1, 1),
+            shift=options.shift * recording.crop.grid.voxel_size * random.uniform(-1, 1, 3),
+        )
+        return load_views(recording, frame, recording.observed, volume)
+
+
+def load_views(
+    recording: Recording, frame: int, cameras: Sequence[int], volume: Volume
+) -> FrameBatch:
+    """A frame's volume together with the images of `cameras`."""
+    rig, chosen = recording.rig.subset(list(cameras)), list(cameras)
+    images = recording.store.read_images(frame)[chosen]
+    masks = recording.store.read_masks(frame)[chosen]
+    return FrameBatch(
+        volume=volume,
+        images=torch.from_numpy(images).float() / 255,
+        masks=torch.from_numpy(masks).float(),
+        viewmats=torch.from_numpy(rig.viewmats).float(),
+        Ks=torch.from_numpy(rig.intrinsics).float(),
+        recording=recording.name,
+        frame=frame,
+    )

@@ -1,0 +1,204 @@
+"""Metrics of renders against the recorded images, held-out cameras apart from observed ones."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from pose_splatter.cameras import CameraRig
+from pose_splatter.carving import hull_silhouettes
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path
+from pose_splatter.frames import FrameStore
+from pose_splatter.tracking import Track
+
+METRICS = ("iou", "soft_iou", "l1", "psnr", "ssim", "psnr_fg")
+ROLES = ("observed", "heldout")
+
+
+@dataclass(frozen=True)
+class Views:
+    """The cameras of a recording by name, and which of them the model never saw."""
+
+    names: tuple[str, ...]
+    heldout: tuple[str, ...]
+
+    def role(self, camera: int) -> str:
+        """observed or heldout, by the camera's index."""
+        return "heldout" if self.names[camera] in self.heldout else "observed"
+
+
+def silhouette_iou(
+    alpha: Float[ndarray, "h w"], mask: UInt8[ndarray, "h w"]
+) -> tuple[float, float]:
+    """Intersection over union of a silhouette, thresholded at one half and soft."""
+    hard, true = alpha >= 0.5, mask > 0
+    iou = (hard & true).sum() / max((hard | true).sum(), 1)
+    soft = (alpha * true).sum() / max(np.maximum(alpha, true).sum(), 1e-9)
+    return float(iou), float(soft)
+
+
+def foreground_box(mask: UInt8[ndarray, "h w"]) -> tuple[slice, slice]:
+    """The rows and columns that the mask spans."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def image_metrics(
+    rgba: UInt8[ndarray, "h w 4"], image: UInt8[ndarray, "h w 3"], mask: UInt8[ndarray, "h w"]
+) -> dict[str, float]:
+    """All metrics of one picture; `l1` on a scale of 0 to 1, PSNR in decibels.
+
+    `psnr_fg` is the PSNR on the box around the true mask: the white background flatters the whole
+    image's. SSIM is scikit-image's with the settings of Wang et al. 2004.
+    """
+    rendered, alpha = rgba[..., :3], rgba[..., 3] / 255
+    iou, soft_iou = silhouette_iou(alpha, mask)
+    box = foreground_box(mask)
+    return {
+        "iou": iou,
+        "soft_iou": soft_iou,
+        "l1": float(np.abs(rendered.astype(np.float32) - image).mean() / 255),
+        "psnr": _psnr(image, rendered),
+        "ssim": float(
+            structural_similarity(
+                image,
+                rendered,
+                channel_axis=-1,
+                data_range=255,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+            )
+        ),
+        "psnr_fg": _psnr(image[box], rendered[box]),
+    }
+
+
+def _psnr(image: ndarray, rendered: ndarray) -> float:
+    if np.array_equal(image, rendered):
+        return float("inf")
+    return float(peak_signal_noise_ratio(image, rendered, data_range=255))
+
+
+def read_renders(path: str | Path) -> Iterator[tuple[int, UInt8[ndarray, "camera h w 4"]]]:
+    """Yield each rendered frame's index in images.h5, and its pictures."""
+    with h5py.File(path, "r") as file:
+        for index, frame in enumerate(file["frame_index"][:]):
+            yield int(frame), file["images"][index]
+
+
+def read_render(path: str | Path, frame: int) -> UInt8[ndarray, "camera h w 4"]:
+    """The pictures of one frame, by its index in images.h5."""
+    with h5py.File(path, "r") as file:
+        return file["images"][int(np.flatnonzero(file["frame_index"][:] == frame)[0])]
+
+
+def typical_frame(frames: pd.DataFrame) -> int:
+    """The frame whose mean IoU, over the held-out cameras where there are any, is the median."""
+    heldout = frames[frames["role"] == "heldout"]
+    scores = (heldout if len(heldout) else frames).groupby("frame")["iou"].mean().dropna()
+    if scores.empty:
+        raise PoseSplatterError("no test frame shows the animal; choose other frames in config.")
+    return int(scores.sort_values().index[len(scores) // 2])
+
+
+def evaluate_renders(
+    renders: Iterable[tuple[int, UInt8[ndarray, "camera h w 4"]]],
+    store: FrameStore,
+    track: Track,
+    views: Views,
+) -> pd.DataFrame:
+    """A row per frame and camera: frame, source_frame, camera, role, status and the metrics.
+
+    `status` is ok, or absent where the animal is not there; such rows have no numbers.
+    """
+    rows = []
+    for frame, rgba in renders:
+        images, masks = store.read_images(frame), store.read_masks(frame)
+        for camera, name in enumerate(views.names):
+            present = bool(track.visible[frame]) and bool(masks[camera].any())
+            metrics = (
+                image_metrics(rgba[camera], images[camera], masks[camera])
+                if present
+                else dict.fromkeys(METRICS, np.nan)
+            )
+            rows.append(
+                {
+                    "frame": frame,
+                    "source_frame": int(store.source_frames[frame]),
+                    "camera": name,
+                    "role": views.role(camera),
+                    "status": "ok" if present else "absent",
+                    **metrics,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def evaluate_hull(
+    store: FrameStore, rig: CameraRig, track: Track, views: Views, frames: Sequence[int]
+) -> pd.DataFrame:
+    """The silhouette IoU of the plain hull of all observed cameras: what carving alone gives.
+
+    The same table as `evaluate_renders`, with `iou` as its only metric.
+    """
+    observed = rig.without(views.heldout)
+    rows = []
+    for frame in frames:
+        if not track.visible[frame]:
+            continue
+        masks = store.read_masks(frame)
+        radius = 1.5 * float(np.linalg.norm(track.radii[frame]))
+        depth = float(rig.project(track.centers[frame])[1].min())
+        half_pixel = 0.5 * depth / float(rig.intrinsics[:, 0, 0].max())
+        silhouettes = hull_silhouettes(
+            masks[observed], rig.subset(observed), rig, track.centers[frame], radius, half_pixel
+        )
+        for camera, name in enumerate(views.names):
+            if masks[camera].any():
+                iou, _ = silhouette_iou(silhouettes[camera].astype(np.float64), masks[camera])
+                rows.append(
+                    {
+                        "frame": frame,
+                        "camera": name,
+                        "role": views.role(camera),
+                        "status": "ok",
+                        "iou": iou,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def summarise(frames: pd.DataFrame) -> pd.DataFrame:
+    """A row per camera, then mean_observed, mean_heldout and mean (over the cameras)."""
+    metrics = [name for name in METRICS if name in frames]
+    seen = frames[frames["status"] == "ok"]
+    cameras = frames[["camera", "role"]].drop_duplicates()
+    means = seen.groupby("camera", sort=False)[metrics].mean()
+    counts = seen.groupby("camera", sort=False).size().rename("n_frames")
+    table = cameras.join(counts, on="camera").join(means, on="camera")
+    table["n_frames"] = table["n_frames"].fillna(0).astype(int)
+    groups = [(f"mean_{role}", table[table["role"] == role]) for role in ROLES] + [("mean", table)]
+    for name, group in groups:
+        if len(group):
+            row = {
+                "camera": name,
+                "role": "all" if name == "mean" else name.removeprefix("mean_"),
+                "n_frames": int(group["n_frames"].sum()),
+                **group[metrics].mean(),
+            }
+            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+    return table
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically; six significant digits."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")

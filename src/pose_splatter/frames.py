@@ -1,0 +1,262 @@
+"""The frame stores: images and masks of a recording, written once, read at random.
+
+A part (HDF5) holds a chunk of the frames; parts are gathered into images.h5 by copying compressed
+chunks, and images.zarr takes over the same compressed bytes. Both stores hold one chunk per frame.
+"""
+
+import struct
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+import zarr
+from zarr.codecs import GzipCodec
+from jaxtyping import Int, UInt8
+from numpy import ndarray
+
+from pose_splatter.cameras import CameraRig, undistortion_maps
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path
+from pose_splatter.video import read_frames
+
+DEFLATE_LEVEL = 1  # pictures that are mostly white: higher levels cost time and save little
+ARRAYS = ("images", "masks")
+
+
+def prepare_frame(
+    image: UInt8[ndarray, "height width 3"],
+    mask: UInt8[ndarray, "height width"],
+    downsample: int,
+) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"]]:
+    """Downsample an image and its mask (0 or 1) by area, white outside the mask.
+
+    A pixel belongs to the animal where at least half of its area does. Its colour is the mean
+    over that part alone, so the background bleeds into nothing.
+    """
+    height, width = (size - size % downsample for size in mask.shape)
+    image, mask = image[:height, :width], mask[:height, :width]
+    if downsample > 1:
+        size = (width // downsample, height // downsample)
+        covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        masked = cv2.resize(
+            (image * mask[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA
+        )
+        image = np.rint(masked / np.maximum(covered, 1e-6)[..., None]).clip(0, 255).astype(np.uint8)
+        mask = (covered >= 0.5).astype(np.uint8)
+    return np.where(mask[..., None] > 0, image, np.uint8(255)), mask
+
+
+@dataclass(frozen=True)
+class CameraFiles:
+    """Where one camera's video and mask video lie."""
+
+    name: str
+    video: str | Path
+    masks: str | Path
+
+
+def write_part(
+    path: str | Path,
+    rig: CameraRig,
+    files: Sequence[CameraFiles],
+    source_frames: Sequence[int],
+    downsample: int,
+    *,
+    recording: str = "",
+    fps: float = 0.0,
+    allow_empty_masks: bool = False,
+) -> None:
+    """Decode `source_frames` of all cameras once and write them as one HDF5 part.
+
+    Writes /images uint8 (frame camera h w 3), /masks uint8 (frame camera h w) and /source_frames;
+    lens distortion and skew of `rig` are removed on the way. A frame in which no camera sees the
+    animal is stored as it is; a mask that is empty where other cameras see the animal raises
+    PoseSplatterError unless `allow_empty_masks`.
+    """
+    small = rig.downsampled(downsample)
+    shape = (len(source_frames), len(rig), small.height, small.width)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as store, ExitStack() as stack:
+        store.attrs.update(
+            recording=recording, cameras=list(rig.names), downsample=downsample, fps=fps
+        )
+        store["source_frames"] = np.asarray(source_frames, np.int64)
+        images, masks = _create(store, "images", (*shape, 3)), _create(store, "masks", shape)
+        streams = [
+            stack.enter_context(closing(_camera_stream(rig, camera, files[camera], source_frames)))
+            for camera in range(len(rig))
+        ]
+        for index, views in enumerate(zip(*streams, strict=True)):
+            prepared = [prepare_frame(image, mask, downsample) for image, mask in views]
+            frame_masks = np.stack([mask for _, mask in prepared])
+            if not allow_empty_masks:
+                _refuse_empty_mask(frame_masks, files, source_frames[index])
+            images[index] = np.stack([image for image, _ in prepared])
+            masks[index] = frame_masks
+
+
+def _camera_stream(
+    rig: CameraRig, camera: int, files: CameraFiles, frames: Sequence[int]
+) -> Generator[tuple[UInt8[ndarray, "height width 3"], UInt8[ndarray, "height width"]]]:
+    """Yield the undistorted image and mask (0 or 1) of each frame of one camera."""
+    maps = undistortion_maps(rig, camera)
+    images, masks = read_frames(files.video, frames), read_frames(files.masks, frames, "grey")
+    for image, mask in zip(images, masks, strict=True):
+        if maps is not None:
+            image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
+            mask = cv2.remap(mask, *maps, cv2.INTER_LINEAR)
+        yield image, (mask >= 128).astype(np.uint8)
+
+
+def _refuse_empty_mask(
+    masks: UInt8[ndarray, "camera h w"], files: Sequence[CameraFiles], frame: int
+) -> None:
+    seen = masks.any(axis=(1, 2))
+    if seen.any() and not seen.all():
+        camera = int(np.argmin(seen))
+        raise PoseSplatterError(
+            f"{files[camera].masks}: the mask of camera {files[camera].name} is empty in frame "
+            f"{frame}, where other cameras see the animal; correct the mask, or set empty_masks: "
+            "absent for this recording in config to leave such frames out."
+        )
+
+
+def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    return file.create_dataset(
+        name,
+        shape,
+        np.uint8,
+        chunks=(1, *shape[1:]),
+        compression="gzip",
+        compression_opts=DEFLATE_LEVEL,
+    )
+
+
+def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
+    """Join parts, in their order, into images.h5 by copying their compressed chunks."""
+    with ExitStack() as stack:
+        sources = [stack.enter_context(h5py.File(part, "r")) for part in parts]
+        target = stack.enter_context(_h5_writer(path))
+        target.attrs.update(sources[0].attrs)
+        target["source_frames"] = np.concatenate([part["source_frames"][:] for part in sources])
+        for name in ARRAYS:
+            n_frames = sum(len(part[name]) for part in sources)
+            array = _create(target, name, (n_frames, *sources[0][name].shape[1:]))
+            chunks = (chunk for part in sources for chunk in _compressed_chunks(part[name]))
+            for frame, (filter_mask, data) in enumerate(chunks):
+                array.id.write_direct_chunk(_chunk_offset(array, frame), data, filter_mask)
+
+
+@contextmanager
+def _h5_writer(path: str | Path) -> Iterator[h5py.File]:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        yield file
+
+
+def _chunk_offset(array: h5py.Dataset, frame: int) -> tuple[int, ...]:
+    return (frame,) + (0,) * (array.ndim - 1)
+
+
+def _compressed_chunks(array: h5py.Dataset) -> Iterator[tuple[int, bytes]]:
+    """The filter mask and the zlib stream of each frame's chunk."""
+    for frame in range(len(array)):
+        yield array.id.read_direct_chunk(_chunk_offset(array, frame))
+
+
+def write_zarr(path: str | Path, images_h5: str | Path) -> None:
+    """Write images.zarr from images.h5: the same arrays, the same compressed bytes.
+
+    HDF5's deflate chunks are zlib streams and Zarr's gzip chunks differ in the frame around them
+    alone (RFC 1950, RFC 1952). The CRC of that frame needs the raw bytes, so every chunk is
+    inflated once, which also proves it sound, and never compressed again.
+    """
+    with atomic_path(path) as temporary, h5py.File(images_h5, "r") as source:
+        group = zarr.create_group(temporary, zarr_format=3, attributes=_plain(source.attrs))
+        group.create_array("source_frames", data=source["source_frames"][:])
+        for name in ARRAYS:
+            shape = source[name].shape
+            array = group.create_array(
+                name,
+                shape=shape,
+                chunks=(1, *shape[1:]),
+                dtype="uint8",
+                compressors=GzipCodec(level=DEFLATE_LEVEL),
+            )
+            for frame, (_, data) in enumerate(_compressed_chunks(source[name])):
+                key = array.metadata.encode_chunk_key(_chunk_offset(source[name], frame))
+                chunk = Path(temporary, name, key)
+                chunk.parent.mkdir(parents=True, exist_ok=True)
+                chunk.write_bytes(_zlib_to_gzip(data))
+
+
+def _zlib_to_gzip(stream: bytes) -> bytes:
+    raw = zlib.decompress(stream)
+    header = b"\x1f\x8b\x08" + bytes(5) + b"\x00\xff"
+    return header + stream[2:-4] + struct.pack("<II", zlib.crc32(raw), len(raw) & 0xFFFFFFFF)
+
+
+def _plain(attributes: h5py.AttributeManager) -> dict[str, Any]:
+    """HDF5 attributes as JSON values."""
+    return {key: getattr(value, "tolist", lambda v=value: v)() for key, value in attributes.items()}
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """images.zarr, opened for reading. Safe to open in many processes at once."""
+
+    images: zarr.Array
+    masks: zarr.Array
+    source_frames: Int[ndarray, " frame"]
+    cameras: tuple[str, ...]
+    downsample: int
+
+    @classmethod
+    def open(cls, path: str | Path) -> "FrameStore":
+        """Open images.zarr; the arrays are read a frame at a time."""
+        images, masks, source_frames = (
+            zarr.open_array(path, path=name, mode="r") for name in (*ARRAYS, "source_frames")
+        )
+        attributes: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
+        return cls(
+            images=images,
+            masks=masks,
+            source_frames=np.asarray(source_frames[:]),
+            cameras=tuple(attributes["cameras"]),
+            downsample=attributes["downsample"],
+        )
+
+    def __len__(self) -> int:
+        return len(self.source_frames)
+
+    def read_images(self, frame: int) -> UInt8[ndarray, "camera h w 3"]:
+        return np.asarray(self.images[frame])
+
+    def read_masks(self, frame: int) -> UInt8[ndarray, "camera h w"]:
+        return np.asarray(self.masks[frame])
+
+
+def chunk_of(frames: range, part: str) -> range:
+    """The frames of part "i-of-n": n consecutive runs, as equal as they can be, i from 1."""
+    index, count = (int(number) for number in part.split("-of-"))
+    bounds = [round(len(frames) * edge / count) for edge in (index - 1, index)]
+    return frames[bounds[0] : bounds[1]]
+
+
+@dataclass(frozen=True)
+class FrameSplit:
+    """Which frames, by index into the store, serve training, validation and test."""
+
+    train: range
+    valid: range
+    test: range
+
+
+def split_frames(n_frames: int, fractions: Sequence[float]) -> FrameSplit:
+    """Split by time: the first part trains, the next validates, the last tests."""
+    ends = [round(n_frames * float(end)) for end in np.cumsum(fractions)]
+    return FrameSplit(range(ends[0]), range(ends[0], ends[1]), range(ends[1], ends[2]))

@@ -1,0 +1,100 @@
+"""Pictures for people: training curves, and truth against prediction."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from pose_splatter.evaluation import Views, foreground_box
+from pose_splatter.files import atomic_path
+
+matplotlib.use("Agg")
+# Okabe and Ito's palette: told apart with any colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+HELDOUT_COLOR = ORANGE
+
+
+def save_figure(path: str | Path, figure: Figure, dpi: int) -> None:
+    """Write a figure, atomically, and close it."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+    plt.close(figure)
+
+
+def plot_training(log: pd.DataFrame) -> Figure:
+    """Every loss term of training and validation over the epochs, and the learning rate."""
+    terms = [name.removeprefix("train_") for name in log if name.startswith("train_")]
+    figure, axes = plt.subplots(
+        1, len(terms) + 1, figsize=(3.6 * (len(terms) + 1), 3.4), layout="constrained"
+    )
+    best = int(log["valid_loss"].idxmin())
+    titles = {
+        "loss": "loss (weighted sum)",
+        "iou": "1 - soft IoU",
+        "image": "L1",
+        "ssim": "1 - SSIM",
+    }
+    for axis, term in zip(axes, terms, strict=False):
+        axis.plot(log["epoch"], log[f"train_{term}"], color=BLUE, label="training")
+        axis.plot(log["epoch"], log[f"valid_{term}"], color=ORANGE, ls="--", label="validation")
+        axis.axvline(log["epoch"][best], color=GREY, ls=":", label="best validation epoch")
+        axis.set(title=titles.get(term, term), xlabel="epoch")
+        axis.set_ylim(bottom=0)
+    axes[0].legend(frameon=False)
+    axes[-1].plot(log["epoch"], log["learning_rate"], color=GREEN)
+    axes[-1].set(title="learning rate", xlabel="epoch")
+    axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    return figure
+
+
+def plot_comparison(
+    images: UInt8[ndarray, "camera h w 3"],
+    masks: UInt8[ndarray, "camera h w"],
+    renders: UInt8[ndarray, "camera h w 4"],
+    views: Views,
+    title: str,
+) -> Figure:
+    """Truth, prediction, alpha and error (rows) in every camera (columns), cut to the animal."""
+    boxes = [_square_box(mask) for mask in masks]
+    figure, axes = plt.subplots(
+        4, len(images), figsize=(2 * len(images), 8.6), layout="constrained", squeeze=False
+    )
+    for camera, (image, rgba, box) in enumerate(zip(images, renders, boxes, strict=True)):
+        error = np.abs(image.astype(int) - rgba[..., :3]).mean(axis=-1)
+        column = axes[:, camera]
+        column[0].imshow(image[box])
+        column[1].imshow(rgba[..., :3][box])
+        column[2].imshow(rgba[..., 3][box], cmap="gray", vmin=0, vmax=255)
+        shown = column[3].imshow(error[box] / 255, cmap="magma", vmin=0, vmax=0.5)
+        heldout = views.role(camera) == "heldout"
+        color = HELDOUT_COLOR if heldout else "black"
+        name = f"camera {views.names[camera]}"
+        column[0].set_title(f"{name}\nheld out" if heldout else f"{name}\n", color=color)
+        for axis in column:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(color=color, linewidth=2 if heldout else 0.8)
+    for axis, label in zip(axes[:, 0], ("truth", "prediction", "alpha", "error"), strict=True):
+        axis.set_ylabel(label, fontsize=12)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.5, location="bottom", aspect=50, pad=0.02)
+    bar.set_label("absolute error, mean over red, green and blue (1 = full scale)")
+    figure.suptitle(title)
+    return figure
+
+
+def _square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, slice]:
+    """A square around the mask, as far as the image reaches; the whole image without a mask."""
+    if not mask.any():
+        return slice(None), slice(None)
+    rows, columns = foreground_box(mask)
+    half = max(rows.stop - rows.start, columns.stop - columns.start) // 2 + margin
+    middle = (rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2
+    top, left = (max(centre - half, 0) for centre in middle)
+    return slice(top, middle[0] + half), slice(left, middle[1] + half)

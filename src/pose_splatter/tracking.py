@@ -1,0 +1,265 @@
+"""Where the animal is and which way it points, from moments of its visual hull.
+
+Per frame, the hull (voxels that all observed cameras but one see) gives a centre and an axis.
+Voxels count by their depth below the hull's surface, so that the trunk weighs and a long thin tail
+does not, and voxels that every camera sees count most, since the rest of the hull is fat. Through
+time, the axis is followed without half turns and signed by the direction of travel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from scipy import ndimage
+
+from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
+from pose_splatter.carving import VoxelGrid, carve, index_projections
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import save_npz
+from pose_splatter.frames import FrameStore
+from pose_splatter.progress import track
+from pose_splatter.video import read_frames
+
+THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this power
+DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
+MARGIN = 1.25  # of the box around the masks, for what the hull has and the masks' corners lack
+
+
+@dataclass(frozen=True)
+class HullMoments:
+    """What tracking keeps of a frame's hull, or of many frames' stacked; NaN where `visible` is 0.
+
+    `axis` is a unit vector along the trunk in the horizontal plane, of either sign; `elongation`
+    (0 to 1) says how far it can be trusted: 0 for a ball or an upright trunk. `radii` are how far
+    the hull reaches from its centre, horizontally and vertically (world units).
+    """
+
+    visible: Bool[ndarray, "*frame"]
+    center: Float[ndarray, "*frame 3"]
+    cov: Float[ndarray, "*frame 3 3"]
+    axis: Float[ndarray, "*frame 2"]
+    elongation: Float[ndarray, "*frame"]
+    radii: Float[ndarray, "*frame 2"]
+
+    @classmethod
+    def absent(cls) -> "HullMoments":
+        """The moments of a frame without an animal."""
+        return cls(np.array(False), *(np.full(s, np.nan) for s in ((3,), (3, 3), (2,), (), (2,))))
+
+    @classmethod
+    def stack(cls, moments: "list[HullMoments]") -> "HullMoments":
+        """Many frames as one, along a new first axis."""
+        return cls(*(np.stack([getattr(m, f.name) for m in moments]) for f in fields(cls)))
+
+    @classmethod
+    def concatenate(cls, moments: "list[HullMoments]") -> "HullMoments":
+        """Consecutive runs of frames as one."""
+        return cls(*(np.concatenate([getattr(m, f.name) for m in moments]) for f in fields(cls)))
+
+
+@dataclass(frozen=True)
+class Track:
+    """The animal's pose in every frame: centre (world units) and heading (radians about +z)."""
+
+    visible: Bool[ndarray, " frame"]
+    centers: Float[ndarray, "frame 3"]
+    angles: Float[ndarray, " frame"]
+    covs: Float[ndarray, "frame 3 3"]
+    radii: Float[ndarray, "frame 2"]
+
+    def __len__(self) -> int:
+        return len(self.angles)
+
+
+def mask_center(
+    masks: UInt8[ndarray, "camera height width"], rig: CameraRig
+) -> Float[ndarray, "3"] | None:
+    """The point triangulated from the masks' centroids; None where fewer than two masks are set."""
+    seen = np.asarray(masks.any(axis=(1, 2)))
+    if seen.sum() < 2:
+        return None
+    pixels = np.zeros((len(masks), 2))
+    for camera in np.flatnonzero(seen):
+        rows, columns = np.nonzero(masks[camera])
+        pixels[camera] = columns.mean() + 0.5, rows.mean() + 0.5
+    return triangulate(rig, pixels, seen)
+
+
+def tracking_grid(
+    masks: UInt8[ndarray, "camera height width"],
+    rig: CameraRig,
+    center: Float[ndarray, "3"],
+    size: int,
+) -> VoxelGrid:
+    """A cube about `center` that the masks fit into, by their extent and the cameras' distance."""
+    half = 0.0
+    pixels, depths = rig.project(center)
+    for camera in np.flatnonzero(masks.any(axis=(1, 2))):
+        rows, columns = np.nonzero(masks[camera])
+        reach = max(
+            np.abs(columns + 0.5 - pixels[camera, 0]).max(),
+            np.abs(rows + 0.5 - pixels[camera, 1]).max(),
+        )
+        half = max(half, reach * depths[camera] / rig.intrinsics[camera, 0, 0])
+    return VoxelGrid.cube(size, 2 * MARGIN * half)
+
+
+def hull_moments(
+    masks: UInt8[ndarray, "camera height width"], rig: CameraRig, grid_size: int
+) -> HullMoments:
+    """Measure one frame's hull on a cube of grid_size^3 voxels about the animal."""
+    center = mask_center(masks, rig)
+    if center is None:
+        return HullMoments.absent()
+    grid = tracking_grid(masks, rig, center, grid_size)
+    min_views = max(len(rig) - 1, 2)
+    counts = carve(masks, index_projections(rig, grid, center, 0.0), grid.shape, min_views)
+    if not counts.any():
+        return HullMoments.absent()
+    hull = _largest_component(counts > 0)
+    points = grid.positions(np.argwhere(hull))
+    thickness = _thickness(hull & (counts == len(rig))) ** THICKNESS_POWER
+    thickness += DISPUTED_WEIGHT * _thickness(hull) ** THICKNESS_POWER
+    weights = thickness[hull]
+    middle = np.average(points, axis=0, weights=weights)
+    cov = np.cov(points.T, aweights=weights, ddof=0)
+    variances, axes = np.linalg.eigh(cov)
+    horizontal = float(np.hypot(*axes[:2, 2]))
+    elongation = horizontal * (1 - np.sqrt(max(variances[1], 0.0) / max(variances[2], 1e-30)))
+    reach = np.abs(points - middle)
+    return HullMoments(
+        visible=np.array(True),
+        center=center + middle,
+        cov=cov,
+        axis=axes[:2, 2] / max(horizontal, 1e-30),
+        elongation=np.asarray(elongation),
+        radii=np.array([np.hypot(reach[:, 0], reach[:, 1]).max(), reach[:, 2].max()]),
+    )
+
+
+def _largest_component(hull: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
+    labels, count = ndimage.label(hull)
+    return hull if count <= 1 else labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _thickness(hull: Bool[ndarray, "x y z"]) -> Float[ndarray, "x y z"]:
+    """Depth below the surface in voxels, computed in the hull's own box."""
+    thickness = np.zeros(hull.shape)
+    if not hull.any():
+        return thickness
+    box = ndimage.find_objects(hull.astype(np.uint8))[0]
+    inner = ndimage.distance_transform_edt(np.pad(hull[box], 1))
+    thickness[box] = inner[1:-1, 1:-1, 1:-1]
+    return thickness
+
+
+def measure_frames(
+    store: FrameStore, rig: CameraRig, observed: list[int], frames: range, grid_size: int
+) -> HullMoments:
+    """Measure the hull of each of the frames, by the observed cameras alone."""
+    rig = rig.subset(observed)
+    return HullMoments.stack(
+        [
+            hull_moments(store.read_masks(frame)[observed], rig, grid_size)
+            for frame in track(frames, "measuring hulls", len(frames))
+        ]
+    )
+
+
+def estimate_up_from_masks(
+    rig: CameraRig, masks: Sequence[str | Path], frames: range, n_samples: int = 200
+) -> Float[ndarray, "3"]:
+    """The floor's normal from the animal's path, sampled evenly over the mask videos."""
+    chosen = sorted({frames[n] for n in np.linspace(0, len(frames) - 1, n_samples).astype(int)})
+    streams = [read_frames(path, chosen, "grey") for path in masks]
+    pinholes = rig.undistorted()
+    maps = [undistortion_maps(rig, camera) for camera in range(len(rig))]
+    path = []
+    for views in track(zip(*streams, strict=True), "sampling the path", len(chosen)):
+        undistorted = [
+            mask if m is None else cv2.remap(mask, *m, cv2.INTER_LINEAR)
+            for mask, m in zip(views, maps, strict=True)
+        ]
+        center = mask_center((np.stack(undistorted) >= 128).astype(np.uint8), pinholes)
+        if center is not None:
+            path.append(center)
+    if not path:
+        raise PoseSplatterError(
+            f"{masks[0]}: in none of {len(chosen)} sampled frames do two cameras see the animal; "
+            "check the mask videos."
+        )
+    return estimate_up(rig, np.array(path))
+
+
+def follow(moments: HullMoments, smoothing: float) -> Track:
+    """Turn unsigned axes into headings that neither flip nor walk backwards.
+
+    The sign of every frame is chosen by dynamic programming (Viterbi): turning the axis from one
+    frame to the next costs 1 - cos, moving against it costs the distance in body lengths. So half
+    a body length of backing up flips nothing, and a whole track never faces backwards. Headings
+    are then smoothed by a Gaussian of `smoothing` frames, in which frames count by elongation.
+    """
+    seen = np.flatnonzero(moments.visible)
+    angles = np.full(len(moments.visible), np.nan)
+    if len(seen):
+        centers, axes = moments.center[seen], moments.axis[seen]
+        body_length = 4 * np.sqrt(np.median(np.linalg.eigvalsh(moments.cov[seen])[:, -1]))
+        steps = np.gradient(centers[:, :2], axis=0) if len(seen) > 1 else np.zeros((1, 2))
+        progress = (steps * axes).sum(axis=1) / body_length
+        signs = _choose_signs(axes, progress, moments.elongation[seen])
+        directions = axes * signs[:, None] * moments.elongation[seen, None]
+        if smoothing > 0:
+            directions = ndimage.gaussian_filter1d(directions, smoothing, axis=0, mode="nearest")
+        angles[seen] = np.arctan2(directions[:, 1], directions[:, 0])
+    return Track(moments.visible, moments.center, angles, moments.cov, moments.radii)
+
+
+def _choose_signs(
+    axes: Float[ndarray, "frame 2"],
+    progress: Float[ndarray, " frame"],
+    elongation: Float[ndarray, " frame"],
+) -> Float[ndarray, " frame"]:
+    """The signs (1 or -1) of least total cost; `progress` is the movement along each axis."""
+    options = np.array([1.0, -1.0])
+    costs = -progress[0] * options
+    choices = np.zeros((len(axes), 2), int)
+    for frame in range(1, len(axes)):
+        turn = 1 - (axes[frame - 1] @ axes[frame]) * np.outer(options, options)
+        total = costs[:, None] + turn * min(elongation[frame - 1], elongation[frame])
+        choices[frame] = total.argmin(axis=0)
+        costs = total.min(axis=0) - progress[frame] * options
+    signs = np.zeros(len(axes))
+    state = int(costs.argmin())
+    for frame in range(len(axes) - 1, -1, -1):
+        signs[frame] = options[state]
+        state = choices[frame, state]
+    return signs
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def save_moments(path: str | Path, moments: HullMoments) -> None:
+    """Write the moments of a chunk of frames."""
+    save_npz(path, **{field.name: getattr(moments, field.name) for field in fields(moments)})
+
+
+def load_moments(path: str | Path) -> HullMoments:
+    """Read what `save_moments` wrote."""
+    with np.load(path) as arrays:
+        return HullMoments(**{field.name: arrays[field.name] for field in fields(HullMoments)})
+
+
+def save_track(path: str | Path, animal: Track) -> None:
+    """Write center_rotation.npz: visible, centers, angles, covs, radii."""
+    save_npz(path, **{field.name: getattr(animal, field.name) for field in fields(animal)})
+
+
+def load_track(path: str | Path) -> Track:
+    """Read center_rotation.npz."""
+    with np.load(path) as arrays:
+        return Track(**{field.name: arrays[field.name] for field in fields(Track)})

@@ -1,0 +1,295 @@
+"""Training: all observed cameras of a frame in one step, the best validation epoch kept."""
+
+import csv
+import logging
+import math
+import os
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numba
+import torch
+from torch.utils.data import DataLoader
+
+from pose_splatter.dataset import Augmentation, FrameBatch, FrameDataset, Recording
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path
+from pose_splatter.frames import split_frames
+from pose_splatter.losses import LossWeights, compute_losses
+from pose_splatter.model import NetworkConfig, PoseSplatter, render
+from pose_splatter.progress import ProgressBar
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained. `warmup` is in steps, `validation_frames` per epoch, 0 for all."""
+
+    epochs: int = 50
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup: int = 50
+    clip_gradient: float = 1.0
+    validation_frames: int = 0
+    workers: int = 0
+    seed: int = 0
+
+
+def train(
+    recordings: Sequence[Recording],
+    fractions: Sequence[float],
+    network: NetworkConfig,
+    config: TrainingConfig,
+    weights: LossWeights,
+    augmentation: Augmentation,
+    *,
+    checkpoint: str | Path,
+    log: str | Path,
+    state: str | Path,
+    fingerprint: str,
+    device: str,
+    threads: int,
+) -> None:
+    """Train on the first part of every recording and write checkpoint.pt and training_log.csv.
+
+    After every epoch the whole training state goes to `state`. A run whose `fingerprint` (of
+    everything that shapes the result except the number of epochs) agrees with the one in there
+    goes on from that epoch. Raises PoseSplatterError where the loss is no longer finite.
+    """
+    use_threads(threads)
+    splits = [split_frames(len(recording.track), fractions) for recording in recordings]
+    pairs = list(zip(recordings, splits, strict=True))
+    training = FrameDataset([(r, s.train) for r, s in pairs], augmentation, config.seed)
+    validation = FrameDataset([(r, _thinned(s.valid, config)) for r, s in pairs])
+    if not len(training) or not len(validation):
+        raise PoseSplatterError(
+            f"the recordings {', '.join(r.name for r in recordings)} have {len(training)} frames "
+            f"to train on and {len(validation)} to validate; check masks and split in config."
+        )
+    run = _Run(network, config, len(training), device)
+    run.resume(state, fingerprint)
+    total = (config.epochs - run.epoch) * len(training)
+    with ProgressBar("training", total) as bar:
+        while run.epoch < config.epochs:
+            started = time.monotonic()
+            training.epoch = run.epoch
+            losses = _mean(_train_epoch(run, training, config, weights, bar))
+            valid = _mean(_validate(run, validation, config, weights))
+            row: dict[str, float] = {
+                "epoch": run.epoch,
+                **{f"train_{name}": value for name, value in losses.items()},
+                **{f"valid_{name}": value for name, value in valid.items()},
+                "learning_rate": float(run.scheduler.get_last_lr()[0]),
+                "seconds": time.monotonic() - started,
+                "memory_mb": _peak_memory(device),
+            }
+            run.finish_epoch(row)
+            run.save(state, fingerprint)
+            logger.info(
+                "epoch %d of %d: loss %.4f, validation %.4f (best: epoch %d)",
+                row["epoch"],
+                config.epochs,
+                row["train_loss"],
+                row["valid_loss"],
+                run.best_epoch,
+            )
+    run.write(checkpoint, log)
+
+
+def state_path(checkpoint: str | Path) -> Path:
+    """Where training keeps what it needs to go on: beside the checkpoint."""
+    return Path(checkpoint).with_name("training_state.pt")
+
+
+def choose_device(device: str) -> str:
+    """`auto` is a GPU where there is one."""
+    available = torch.cuda.is_available()
+    if device.startswith("cuda") and not available:
+        raise PoseSplatterError(
+            f"config: device is {device}, but PyTorch finds no CUDA GPU here; set device: cpu, or "
+            "check the driver and the environment."
+        )
+    return ("cuda" if available else "cpu") if device == "auto" else device
+
+
+def use_threads(threads: int) -> None:
+    """Let PyTorch and Numba use as many threads as the job was given."""
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, os.cpu_count() or 1))
+
+
+class _Run:
+    """What changes while training goes on, and how it is saved and taken up again."""
+
+    def __init__(
+        self, network: NetworkConfig, config: TrainingConfig, steps_per_epoch: int, device: str
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.network, self.device = network, device
+        self.model = PoseSplatter(network).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        steps = config.epochs * steps_per_epoch
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: _warmup_cosine(step, config.warmup, steps)
+        )
+        self.epoch = 0
+        self.rows: list[dict[str, float]] = []
+        self.best_epoch, self.best_loss = -1, math.inf
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    def finish_epoch(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+        if row["valid_loss"] < self.best_loss:
+            self.best_epoch, self.best_loss = self.epoch, row["valid_loss"]
+            self.best_weights = {k: v.cpu().clone() for k, v in self.model.state_dict().items()}
+        self.epoch += 1
+
+    def save(self, path: str | Path, fingerprint: str) -> None:
+        with atomic_path(path) as temporary:
+            torch.save(
+                {
+                    "fingerprint": fingerprint,
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scheduler_step": self.scheduler.last_epoch,
+                    "epoch": self.epoch,
+                    "rows": self.rows,
+                    "best_epoch": self.best_epoch,
+                    "best_loss": self.best_loss,
+                    "best_weights": self.best_weights,
+                },
+                temporary,
+            )
+
+    def resume(self, path: str | Path, fingerprint: str) -> None:
+        if not Path(path).exists():
+            return
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        if saved["fingerprint"] != fingerprint:
+            logger.info("%s belongs to other settings or data: training starts anew", path)
+            return
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        # Not the scheduler's own state: more epochs stretch the cosine from here on.
+        self.scheduler.last_epoch = saved["scheduler_step"]
+        self.epoch, self.rows = saved["epoch"], saved["rows"]
+        self.best_epoch, self.best_loss = saved["best_epoch"], saved["best_loss"]
+        self.best_weights = saved["best_weights"]
+        logger.info("going on after epoch %d from %s", self.epoch - 1, path)
+
+    def write(self, checkpoint: str | Path, log: str | Path) -> None:
+        with atomic_path(checkpoint) as temporary:
+            torch.save(
+                {
+                    "network": asdict(self.network),
+                    "weights": self.best_weights,
+                    "epoch": self.best_epoch,
+                    "valid_loss": self.best_loss,
+                },
+                temporary,
+            )
+        with atomic_path(log) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def load_model(checkpoint: str | Path, device: str) -> PoseSplatter:
+    """The model of checkpoint.pt, ready to use."""
+    try:
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        model = PoseSplatter(NetworkConfig(**saved["network"]))
+        model.load_state_dict(saved["weights"])
+    except (RuntimeError, KeyError, TypeError, EOFError, ValueError) as error:
+        raise PoseSplatterError(
+            f"{checkpoint}: not a checkpoint of this program ({error}); delete it and train again."
+        ) from error
+    return model.to(device).eval()
+
+
+def _warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """The learning rate's factor: a linear rise, then half a cosine to nothing."""
+    rise = min((step + 1) / max(warmup, 1), 1.0)
+    return rise * 0.5 * (1 + math.cos(math.pi * min(step / max(total, 1), 1.0)))
+
+
+def _train_epoch(
+    run: _Run,
+    dataset: FrameDataset,
+    config: TrainingConfig,
+    weights: LossWeights,
+    bar: ProgressBar,
+) -> Iterator[dict[str, float]]:
+    run.model.train()
+    order = torch.Generator().manual_seed(config.seed * 1_000_003 + run.epoch)
+    for batch in _loader(dataset, config, order):
+        batch = batch.to(run.device)
+        losses = compute_losses(_forward(run.model, batch), batch, weights)
+        run.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        if not math.isfinite(values["loss"]) or not bool(norm.isfinite()):
+            raise PoseSplatterError(
+                f"the loss is {values['loss']} (gradient norm {float(norm)}) in epoch {run.epoch} "
+                f"at frame {batch.frame} of recording {batch.recording}; look at that frame's "
+                "masks and images, or lower training: learning_rate in config."
+            )
+        run.optimizer.step()
+        run.scheduler.step()
+        bar.advance(f"loss {values['loss']:.4f}")
+        yield values
+
+
+@torch.no_grad()
+def _validate(
+    run: _Run, dataset: FrameDataset, config: TrainingConfig, weights: LossWeights
+) -> Iterator[dict[str, float]]:
+    run.model.eval()
+    for batch in _loader(dataset, config, None):
+        batch = batch.to(run.device)
+        losses = compute_losses(_forward(run.model, batch), batch, weights)
+        yield {name: float(value) for name, value in losses.items()}
+
+
+def _forward(model: PoseSplatter, batch: FrameBatch):
+    height, width = batch.masks.shape[1:]
+    return render(model(batch.volume), batch.viewmats, batch.Ks, width, height)
+
+
+def _loader(
+    dataset: FrameDataset, config: TrainingConfig, order: torch.Generator | None
+) -> DataLoader[FrameBatch]:
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        shuffle=order is not None,
+        generator=order,
+        num_workers=config.workers,
+    )
+
+
+def _thinned(frames: range, config: TrainingConfig) -> Sequence[int]:
+    """At most `validation_frames` of the frames, evenly spread."""
+    if not config.validation_frames or len(frames) <= config.validation_frames:
+        return frames
+    return frames[:: math.ceil(len(frames) / config.validation_frames)]
+
+
+def _mean(rows: Iterator[dict[str, float]]) -> dict[str, float]:
+    """The mean of every term."""
+    collected = list(rows)
+    return {name: sum(row[name] for row in collected) / len(collected) for name in collected[0]}
+
+
+def _peak_memory(device: str) -> float:
+    """The most memory used so far: the GPU's, or this process's on a CPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,0 +1,19 @@
+"""Bring a recording's calibration into one form, and check that its videos belong together."""
+
+from pose_splatter.cameras import read_calibration, save_cameras
+from pose_splatter.progress import job
+from pose_splatter.video import describe_recording, save_description
+
+with job(snakemake.log[0]):
+    settings = snakemake.params.settings
+    description = describe_recording(
+        snakemake.input.videos, snakemake.input.masks, **settings["frames"]
+    )
+    rig = read_calibration(
+        snakemake.input.calibration,
+        tuple(settings["cameras"]),
+        description.width,
+        description.height,
+    )
+    save_cameras(snakemake.output.cameras, rig)
+    save_description(snakemake.output.videos, description)

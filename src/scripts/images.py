@@ -1,0 +1,7 @@
+"""Join the parts of a recording into images.h5."""
+
+from pose_splatter.frames import gather_parts
+from pose_splatter.progress import job
+
+with job(snakemake.log[0]):
+    gather_parts(snakemake.output[0], snakemake.input)

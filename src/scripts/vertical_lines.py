@@ -1,0 +1,20 @@
+"""Find which way is up: from a file of vertical lines, or from the animal's path."""
+
+from pose_splatter.cameras import load_cameras, read_lines, save_up, up_from_lines
+from pose_splatter.progress import job
+from pose_splatter.tracking import estimate_up_from_masks
+from pose_splatter.video import load_description
+
+with job(snakemake.log[0]):
+    if snakemake.input.lines:
+        lines = read_lines(snakemake.input.lines)
+        save_up(snakemake.output[0], up_from_lines(lines), lines)
+    else:
+        rig = load_cameras(snakemake.input.cameras)
+        observed = rig.without(snakemake.params.settings["heldout_cameras"])
+        up = estimate_up_from_masks(
+            rig.subset(observed),
+            [snakemake.input.masks[camera] for camera in observed],
+            load_description(snakemake.input.videos).source_frames,
+        )
+        save_up(snakemake.output[0], up)

@@ -11,6 +11,8 @@ sys.path.insert(0, SRC)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [SRC, *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# Idle threads of PyTorch spin by default, which slows down everything beside them on a CPU.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from snakemake.exceptions import WorkflowError
 

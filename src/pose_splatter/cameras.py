@@ -4,6 +4,7 @@ Conventions (docs/conventions.md): OpenCV world-to-camera, x_cam = R x + t; pixe
 half-integers, so that downsampling by d divides the first two rows of K by d exactly.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,10 @@ from pose_splatter.files import atomic_path, save_npz
 
 # OpenCV and MATLAB calibrations put the centre of the first pixel at 0, we put it at 0.5.
 INTEGER_PIXEL_CENTRES = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+
+MIN_AGREEMENT = 0.6  # cosine between the path's normal and the cameras' rough idea of up
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -253,36 +258,48 @@ def rotation_to_z(up: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
     return np.eye(3) + cross + cross @ cross / (1 + cosine)
 
 
+def cameras_up(rig: CameraRig) -> Float[ndarray, "3"]:
+    """Roughly up, from the cameras alone: they look from above and are not held upside down.
+
+    A camera's upward image axis and the axis out of its back both point up, the one in a level
+    camera, the other in one that looks straight down.
+    """
+    up = -(rig.rotations[:, 1] + rig.rotations[:, 2]).mean(axis=0)
+    return up / np.linalg.norm(up)
+
+
 def estimate_up(
     rig: CameraRig, path: Float[ndarray, "point 3"], *, min_spread: float = 0.25
 ) -> Float[ndarray, "3"]:
     """The floor's unit normal, from where the animal has been and where the cameras stand.
 
     The centres of an animal on a floor lie near a plane; rearing lifts some of them, so the plane
-    is fitted with Cauchy weights (iteratively reweighted least squares). Cameras look from above,
-    which settles the sign. Where the animal kept to a line or a spot (the path's second spread is
-    under `min_spread` of its first), the cameras' mean upward image axis decides what the path
-    leaves open.
+    is fitted with Cauchy weights (iteratively reweighted least squares). The cameras settle its
+    sign. Where the animal kept to a line (the path's second spread is under `min_spread` of its
+    first), they also settle what the line leaves open; where it kept to a spot, or the plane
+    stands upright, they decide alone.
     """
-    image_up = -rig.rotations[:, 1].mean(axis=0)
-    image_up /= np.linalg.norm(image_up)
+    rough = cameras_up(rig)
     weights = np.ones(len(path))
-    normal = image_up
+    normal = rough
     for _ in range(50):
-        middle = np.average(path, axis=0, weights=weights)
-        offsets = path - middle
-        covariance = (offsets * weights[:, None]).T @ offsets / weights.sum()
-        values, axes = np.linalg.eigh(covariance)
+        offsets = path - np.average(path, axis=0, weights=weights)
+        values, axes = np.linalg.eigh((offsets * weights[:, None]).T @ offsets / weights.sum())
         if np.sqrt(values[1] / max(values[2], 1e-30)) < min_spread:
-            along = axes[:, 2]
-            normal = image_up - (image_up @ along) * along
-            return normal / np.linalg.norm(normal)
+            normal = rough - (rough @ axes[:, 2]) * axes[:, 2]
+            normal /= max(float(np.linalg.norm(normal)), 1e-30)
+            break
         normal = axes[:, 0]
         residuals = np.abs(offsets @ normal)
         scale = max(1.4826 * float(np.median(residuals)), 1e-9)
         weights = 1 / (1 + (residuals / (2 * scale)) ** 2)
-    toward_cameras = rig.centers.mean(axis=0) - np.average(path, axis=0, weights=weights)
-    return normal if normal @ toward_cameras > 0 else -normal
+    if abs(normal @ rough) < MIN_AGREEMENT:
+        logger.warning(
+            "the animal's path does not show the floor: up comes from the cameras alone; give a "
+            "file of vertical lines under up: in config if that is not good enough"
+        )
+        return rough
+    return normal if normal @ rough > 0 else -normal
 
 
 def up_from_lines(lines: Float[ndarray, "line 2 3"]) -> Float[ndarray, "3"]:

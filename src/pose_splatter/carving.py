@@ -3,10 +3,12 @@
 A voxel belongs to the visual hull where the cameras see foreground at its centre (Laurentini 1994).
 The kernels work in index coordinates: one 3x4 matrix per camera takes (i + 0.5, j + 0.5, k + 0.5)
 straight to pixels, so posing the grid costs nothing per voxel. They release the GIL and use one
-thread; callers run frames side by side.
+thread; callers run frames side by side. They are marked `no_type_check` because jaxtyping's import
+hook would otherwise wrap them in Python, which Numba cannot compile.
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import cv2
 import numpy as np
@@ -15,6 +17,8 @@ from numba import njit
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
+
+kernel = njit(cache=True, nogil=True, fastmath=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ def _integral_images(masks: UInt8[ndarray, "camera h w"]) -> Int[ndarray, "camer
     return np.stack([cv2.integral(mask) for mask in masks])
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _carve(masks, integrals, projections, min_views, counts):
     """Coarse to fine: only blocks whose projections touch enough masks are looked at closely."""
     nx, ny, nz = counts.shape
@@ -99,7 +104,8 @@ def _carve(masks, integrals, projections, min_views, counts):
                     _carve_block(masks, projections, (i, j, k), stop, min_views, counts)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _block_may_be_seen(integrals, projections, start, stop, min_views):
     """Whether at least `min_views` masks have a pixel in the box around the block's projection.
 
@@ -135,7 +141,8 @@ def _block_may_be_seen(integrals, projections, start, stop, min_views):
     return views >= min_views
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _carve_block(masks, projections, start, stop, min_views, counts):
     n_cameras, height, width = masks.shape
     allowed = n_cameras - min_views
@@ -221,7 +228,8 @@ def depth_buffers(
     return depths
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _pixel(p, index):
     """The pixel coordinates and depth of a voxel's centre."""
     i, j, k = index
@@ -231,14 +239,16 @@ def _pixel(p, index):
     return u, v, depth
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _voxel_pixels(p, depth):
     """The edge of a voxel at this depth in pixels, from how fast u moves with the index."""
     moved = (p[0, 0] ** 2 + p[0, 1] ** 2 + p[0, 2] ** 2) / depth**2
     return np.sqrt(moved)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _fill_depths(indices, projections, depths):
     n_cameras, height, width = depths.shape
     for camera in range(n_cameras):
@@ -253,7 +263,8 @@ def _fill_depths(indices, projections, depths):
                     depths[camera, row, column] = min(depths[camera, row, column], depth)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _color(images, masks, projections, depths, indices, fill_color, features):
     n_cameras, height, width = masks.shape
     for voxel in range(len(indices)):
@@ -278,7 +289,8 @@ def _color(images, masks, projections, depths, indices, fill_color, features):
             features[voxel, 1 + channel] = total / (255 * weight) if weight else fill_color
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _bilinear(mask, u, v):
     """The mask between the four pixel centres (at half-integers) around (u, v)."""
     height, width = mask.shape
@@ -323,7 +335,8 @@ def hull_silhouettes(
     return silhouettes
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel
+@no_type_check
 def _march(masks, projections, eye, to_ray, center, radius, step, silhouette):
     n_cameras, height, width = masks.shape
     ox, oy, oz = center[0] - eye[0], center[1] - eye[1], center[2] - eye[2]

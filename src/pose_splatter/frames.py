@@ -16,9 +16,9 @@ import cv2
 import h5py
 import numpy as np
 import zarr
-from zarr.codecs import GzipCodec
 from jaxtyping import Int, UInt8
 from numpy import ndarray
+from zarr.codecs import GzipCodec
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.errors import PoseSplatterError

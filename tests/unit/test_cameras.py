@@ -1,0 +1,162 @@
+"""Cameras: projection by hand, importers' half pixel, up from a path, errors that name the file."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pose_splatter import cameras
+from pose_splatter.cameras import CameraRig
+from pose_splatter.errors import PoseSplatterError
+
+from ..conftest import ring_rig
+
+
+def write_calibration(path, rig, **changes):
+    arrays = {
+        "intrinsic": rig.intrinsics - cameras.INTEGER_PIXEL_CENTRES,
+        "rotation": rig.rotations,
+        "translation": rig.translations,
+    } | changes
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[f"camera_parameters/{name}"] = array
+
+
+def test_projection_by_hand():
+    rig = CameraRig(
+        names=("a",),
+        width=100,
+        height=80,
+        intrinsics=np.array([[[200.0, 0, 50], [0, 100.0, 40], [0, 0, 1]]]),
+        rotations=np.eye(3)[None],
+        translations=np.array([[0.0, 0, 10]]),
+        distortions=np.zeros((1, 5)),
+    )
+    pixels, depths = rig.project(np.array([[1.0, 2.0, 0.0]]))
+    np.testing.assert_allclose(pixels, [[[70.0, 60.0]]])
+    np.testing.assert_allclose(depths, [[10.0]])
+    np.testing.assert_allclose(rig.centers, [[0, 0, -10]])
+
+
+@given(st.integers(1, 8))
+def test_downsampling_divides_pixels_exactly(factor):
+    rig = ring_rig()
+    points = np.random.default_rng(0).uniform(-100, 100, (5, 3))
+    full, small = rig.project(points)[0], rig.downsampled(factor).project(points)[0]
+    np.testing.assert_allclose(small * factor, full)
+
+
+def test_importer_adds_half_a_pixel_once(tmp_path, rig):
+    write_calibration(tmp_path / "c.h5", rig)
+    read = cameras.read_calibration(tmp_path / "c.h5", rig.names, rig.width, rig.height)
+    np.testing.assert_allclose(read.intrinsics, rig.intrinsics)
+    cameras.save_cameras(tmp_path / "cameras.h5", read)
+    again = cameras.load_cameras(tmp_path / "cameras.h5")
+    np.testing.assert_array_equal(again.intrinsics, read.intrinsics)
+    assert again.names == rig.names
+
+
+def test_undistortion_maps_agree_with_distortion_by_hand(rig):
+    """The map at a pinhole pixel is where Brown's model, with skew, puts the same ray."""
+    k1, p1, skew = -0.2, 0.003, 4.0
+    intrinsics = rig.intrinsics.copy()
+    intrinsics[:, 0, 1] = skew
+    distorted = CameraRig(
+        rig.names,
+        rig.width,
+        rig.height,
+        intrinsics,
+        rig.rotations,
+        rig.translations,
+        np.tile([k1, 0, p1, 0, 0], (len(rig), 1)),
+    )
+    map_x, map_y = cameras.undistortion_maps(distorted, 0)
+    column, row = 120, 90
+    fx, fy, cx, cy = rig.intrinsics[0, [0, 1, 0, 1], [0, 1, 2, 2]]
+    x, y = (column + 0.5 - cx) / fx, (row + 0.5 - cy) / fy
+    r2 = x * x + y * y
+    xd = x * (1 + k1 * r2) + 2 * p1 * x * y
+    yd = y * (1 + k1 * r2) + p1 * (r2 + 2 * y * y)
+    assert map_x[row, column] == pytest.approx(fx * xd + skew * yd + cx - 0.5, abs=1e-3)
+    assert map_y[row, column] == pytest.approx(fy * yd + cy - 0.5, abs=1e-3)
+    assert cameras.undistortion_maps(rig, 0) is None
+
+
+def test_triangulation_recovers_a_point(rig):
+    point = np.array([30.0, -20.0, 10.0])
+    pixels, _ = rig.project(point)
+    weights = np.array([True, False, True, True, False, True])
+    np.testing.assert_allclose(cameras.triangulate(rig, pixels, weights), point, atol=1e-6)
+
+
+unit_vectors = st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.1)
+
+
+@given(unit_vectors)
+def test_rotation_to_z_turns_up_onto_z(vector):
+    up = np.array(vector) / np.linalg.norm(vector)
+    rotation = cameras.rotation_to_z(up)
+    np.testing.assert_allclose(rotation @ up, [0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("path", ["floor", "line", "spot"])
+def test_up_from_a_path_in_a_tilted_world(path):
+    """A third of the frames rears; on a line or a spot the cameras settle what the path cannot."""
+    random = np.random.default_rng(1)
+    points = (
+        random.uniform(-150, 150, (200, 3))
+        * {
+            "floor": [1, 1, 0],
+            "line": [1, 0.02, 0],
+            "spot": [0.01, 0.01, 0],
+        }[path]
+    )
+    points[:, 2] += random.normal(0, 1, 200)
+    points[::3, 2] += random.uniform(0, 40, len(points[::3]))
+    tilt = cameras.rotation_to_z(np.array([0.6, -0.64, 0.48]))
+    up = cameras.estimate_up(ring_rig().rotated(tilt), points @ tilt.T)
+    error = np.degrees(np.arccos(up @ tilt[:, 2]))
+    assert error < (1.5 if path == "floor" else 12)
+
+
+def test_lines_file(tmp_path):
+    (tmp_path / "lines.txt").write_text("0 0 0 0 0 2\n1,1,0,1,1,5\n".replace(",", " "))
+    up = cameras.up_from_lines(cameras.read_lines(tmp_path / "lines.txt"))
+    np.testing.assert_allclose(up, [0, 0, 1])
+    (tmp_path / "bad.txt").write_text("0 0 0\n")
+    with pytest.raises(PoseSplatterError, match=r"bad\.txt.*six"):
+        cameras.read_lines(tmp_path / "bad.txt")
+
+
+def broken(kind, rig):
+    rotations, intrinsics = rig.rotations.copy(), rig.intrinsics.copy()
+    if kind == "NaN":
+        rotations[2, 0, 0] = np.nan
+    elif kind == "orthonormal":
+        rotations[2] *= 1.1
+    elif kind == "mirrored":
+        rotations[2, 0] *= -1
+    else:
+        intrinsics[2, :2] *= 2
+    return {"rotation": rotations, "intrinsic": intrinsics}
+
+
+@pytest.mark.parametrize("kind", ["NaN", "orthonormal", "mirrored", "do not fit"])
+def test_a_bad_camera_is_named(tmp_path, rig, kind):
+    path = tmp_path / "c.h5"
+    write_calibration(path, rig, **broken(kind, rig))
+    with pytest.raises(PoseSplatterError, match=rf"c\.h5: camera 2 .*{kind}"):
+        cameras.read_calibration(path, rig.names, rig.width, rig.height)
+
+
+def test_unreadable_calibrations(tmp_path, rig):
+    (tmp_path / "text.h5").write_text("not HDF5")
+    with pytest.raises(PoseSplatterError, match=r"text\.h5: cannot read"):
+        cameras.read_calibration(tmp_path / "text.h5", rig.names, 160, 120)
+    write_calibration(tmp_path / "c.h5", rig)
+    with pytest.raises(PoseSplatterError, match="holds 6 cameras, but the recording lists 2"):
+        cameras.read_calibration(tmp_path / "c.h5", ("a", "b"), 160, 120)

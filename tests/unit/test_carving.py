@@ -1,0 +1,142 @@
+"""Carving against the plain way: every voxel into every camera, NumPy in float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pose_splatter.carving import (
+    DISPUTED,
+    FAR,
+    VoxelGrid,
+    carve,
+    carve_colored,
+    depth_buffers,
+    heading_rotation,
+    hull_silhouettes,
+    index_projections,
+)
+
+from ..conftest import ring_rig, silhouettes
+
+
+def plain_counts(masks, rig, grid, center, angle):
+    """How many cameras see each voxel: no early exit, no blocks, no float32."""
+    indices = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).reshape(-1, 3)
+    points = grid.positions(indices) @ heading_rotation(angle).T + center
+    pixels, depths = rig.project(points)
+    counts = np.zeros(len(points), int)
+    for mask, (u, v), depth in zip(masks, pixels.transpose(0, 2, 1), depths, strict=True):
+        inside = (depth > 0) & (u >= 0) & (u < mask.shape[1]) & (v >= 0) & (v < mask.shape[0])
+        rows, columns = np.clip(v, 0, mask.shape[0] - 1), np.clip(u, 0, mask.shape[1] - 1)
+        counts += inside & (mask[rows.astype(int), columns.astype(int)] > 0)
+    return counts.reshape(grid.shape)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    angle=st.floats(-3, 3),
+    min_views=st.integers(1, 6),
+    edge=st.integers(3, 30),
+)
+def test_carving_equals_the_plain_way(seed, angle, min_views, edge):
+    random = np.random.default_rng(seed)
+    rig = ring_rig()
+    masks = silhouettes(rig, random.uniform(-120, 120, (4, 3)), radius=40)
+    grid = VoxelGrid.cube(edge, 400.0)
+    center = random.uniform(-30, 30, 3)
+    counts = carve(masks, index_projections(rig, grid, center, angle), grid.shape, min_views)
+    plain = plain_counts(masks, rig, grid, center, angle)
+    plain[plain < min_views] = 0
+    # A voxel whose pixel lies on a border may round to either side in float32.
+    assert (counts != plain).mean() < 1e-3
+
+
+def test_moments_agree_with_the_plain_way(rig):
+    masks = silhouettes(rig, np.array([[20.0, 10, 5], [60, 30, 10]]), radius=50)
+    grid = VoxelGrid.cube(64, 400.0)
+    counts = carve(masks, index_projections(rig, grid, np.zeros(3), 0.3), grid.shape, 5)
+    plain = plain_counts(masks, rig, grid, np.zeros(3), 0.3) >= 5
+    means = [grid.positions(np.argwhere(hull)).mean(axis=0) for hull in (counts > 0, plain)]
+    covs = [np.cov(grid.positions(np.argwhere(hull)).T) for hull in (counts > 0, plain)]
+    assert np.abs(means[0] - means[1]).max() < 1e-3 * 400
+    assert np.abs(covs[0] - covs[1]).max() < (1e-3 * 400) ** 2 * 10
+
+
+def test_a_sphere_is_carved_to_its_size(rig):
+    radius, center = 60.0, np.array([10.0, -20.0, 15.0])
+    masks = silhouettes(rig, center[None], radius)
+    grid = VoxelGrid.cube(80, 200.0)
+    hull = carve(masks, index_projections(rig, grid, center, 0.0), grid.shape, 6) > 0
+    points = grid.positions(np.argwhere(hull))
+    distances = np.linalg.norm(points, axis=1)
+    assert np.abs(points.mean(axis=0)).max() < 2.5
+    inner = np.linalg.norm(grid.positions(np.argwhere(np.ones(grid.shape, bool))), axis=1)
+    inside = (inner < radius - 5).reshape(grid.shape)
+    assert hull[inside].all(), "the hull holds the object"
+    assert distances.max() < 1.6 * radius
+
+
+def test_grid_behind_the_cameras_is_empty(rig):
+    masks = np.ones((6, rig.height, rig.width), np.uint8)
+    grid = VoxelGrid.cube(16, 100.0)
+    below = index_projections(rig, grid, np.array([0.0, 0, 5000]), 0.0)
+    assert not carve(masks, below, grid.shape, 6).any()
+
+
+def test_cropped_grid_is_a_part_of_the_whole(rig):
+    masks = silhouettes(rig, np.zeros((1, 3)), 50)
+    grid = VoxelGrid.cube(32, 200.0)
+    box = ((4, 28), (8, 24), (6, 22))
+    cropped = grid.cropped(box)
+    whole = carve(masks, index_projections(rig, grid, np.zeros(3), 0.4), grid.shape, 5)
+    part = carve(masks, index_projections(rig, cropped, np.zeros(3), 0.4), cropped.shape, 5)
+    np.testing.assert_array_equal(part, whole[tuple(slice(*edge) for edge in box)])
+
+
+def test_colours_come_from_cameras_that_see_the_voxel(rig):
+    """A ball, red in the cameras of one side and blue in the others: neither shines through."""
+    masks = silhouettes(rig, np.zeros((1, 3)), 60)
+    images = np.zeros((*masks.shape, 3), np.uint8)
+    red = rig.centers[:, 0] > 0
+    images[red] = [255, 0, 0]
+    images[~red] = [0, 0, 255]
+    grid = VoxelGrid.cube(48, 180.0)
+    projections = index_projections(rig, grid, np.zeros(3), 0.0)
+    carved = carve_colored(images, masks, projections, grid.shape, fill_color=0.5)
+    positions = grid.positions(carved.indices)
+    occupancy, colors = carved.features[:, 0], carved.features[:, 1:]
+    # Low on either side, where no camera from above the other side looks.
+    low = (np.abs(positions[:, 1]) < 15) & (np.abs(positions[:, 2]) < 15) & (occupancy > 0.99)
+    near, far = low & (positions[:, 0] > 55), low & (positions[:, 0] < -55)
+    np.testing.assert_allclose(colors[near], np.tile([1.0, 0, 0], (near.sum(), 1)))
+    np.testing.assert_allclose(colors[far], np.tile([0.0, 0, 1], (far.sum(), 1)))
+    assert near.sum() > 5
+    assert far.sum() > 5
+    inner = np.linalg.norm(positions, axis=1) < 30
+    np.testing.assert_allclose(colors[inner], 0.5)
+    assert occupancy.min() >= DISPUTED - 1e-6
+    assert occupancy.max() <= 1 + 1e-6
+    np.testing.assert_allclose(occupancy[inner], 1, atol=1e-5)
+
+
+def test_depth_buffer_of_one_voxel(rig):
+    grid = VoxelGrid.cube(1, 10.0)
+    projections = index_projections(rig, grid, np.zeros(3), 0.0)
+    depths = depth_buffers(np.zeros((1, 3), np.int32), projections, (rig.height, rig.width))
+    seen = depths < FAR / 2
+    assert seen[:, rig.height // 2, rig.width // 2].all()
+    np.testing.assert_allclose(depths[seen], 1000.0, rtol=1e-4)
+    assert seen.sum() <= 6 * 16  # 10 units at 300 / 1000 pixels a unit are 3 pixels
+
+
+def test_hull_silhouette_holds_the_true_one(rig):
+    """In an unseen camera the hull hides at least what the object hides, in a seen one that."""
+    masks = silhouettes(rig, np.array([[0.0, 0, 0], [50, 20, 0]]), 40)
+    hull = hull_silhouettes(masks[1:], rig.subset([1, 2, 3, 4, 5]), rig, np.zeros(3), 150.0, 1.0)
+    assert (hull[0] >= masks[0]).mean() > 0.999
+    assert hull[0].sum() > masks[0].sum()
+    for camera in range(1, 6):
+        union = (hull[camera] | masks[camera]).sum()
+        assert (hull[camera] & masks[camera]).sum() / union == pytest.approx(1, abs=0.03)

@@ -1,10 +1,12 @@
 """Known geometry that tests share: a ring of cameras around shapes whose outlines are exact."""
 
+import av
 import cv2
+import h5py
 import numpy as np
 import pytest
 
-from pose_splatter.cameras import CameraRig
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -54,3 +56,42 @@ def silhouettes(rig: CameraRig, points: np.ndarray, radius: float) -> np.ndarray
 @pytest.fixture
 def rig() -> CameraRig:
     return ring_rig()
+
+
+def write_video(path, frames: np.ndarray, gop: int = 10, crf: int = 1) -> None:
+    """Write (frame h w 3) or grey (frame h w) pictures as H.264, nearly without loss."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": str(crf), "g": str(gop)})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in frames:
+            kind = "rgb24" if picture.ndim == 3 else "gray"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=kind)))
+        container.mux(stream.encode())
+
+
+def walking_balls(n_frames: int) -> np.ndarray:
+    """(frame, ball, 3): a body of balls that walks most of a circle."""
+    angles = np.linspace(0, 4, n_frames)
+    steps = 240 / n_frames * np.stack([np.cos(angles), np.sin(angles), np.zeros(n_frames)], axis=-1)
+    centers = np.cumsum(steps, axis=0) - [0, 60, 0]
+    along = np.stack([np.cos(angles), np.sin(angles), np.zeros(n_frames)], axis=-1)
+    return centers[:, None] + along[:, None] * np.array([-30.0, -10, 10, 30])[:, None]
+
+
+@pytest.fixture(scope="session")
+def small_recording(tmp_path_factory):
+    """A folder with the videos, masks and calibration of 30 frames of walking balls."""
+    folder = tmp_path_factory.mktemp("recording")
+    rig, balls = ring_rig(), walking_balls(30)
+    masks = np.stack([silhouettes(rig, frame, radius=22) for frame in balls], axis=1)
+    for camera in range(len(rig)):
+        shade = np.full((*masks[camera].shape, 3), [60, 120, 180], np.uint8)
+        pictures = np.where(masks[camera][..., None] > 0, shade, np.uint8(220))
+        write_video(folder / f"video{camera}.mp4", pictures)
+        write_video(folder / f"mask{camera}.mp4", masks[camera] * np.uint8(255))
+    with h5py.File(folder / "calibration.h5", "w") as file:
+        file["camera_parameters/intrinsic"] = rig.intrinsics - INTEGER_PIXEL_CENTRES
+        file["camera_parameters/rotation"] = rig.rotations
+        file["camera_parameters/translation"] = rig.translations
+    return folder

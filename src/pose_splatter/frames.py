@@ -191,7 +191,13 @@ def write_zarr(path: str | Path, images_h5: str | Path) -> None:
                 key = array.metadata.encode_chunk_key(_chunk_offset(source[name], frame))
                 chunk = Path(temporary, name, key)
                 chunk.parent.mkdir(parents=True, exist_ok=True)
-                chunk.write_bytes(_zlib_to_gzip(data))
+                try:
+                    chunk.write_bytes(_zlib_to_gzip(data))
+                except zlib.error as error:
+                    raise PoseSplatterError(
+                        f"{images_h5}: frame {frame} of {name} is damaged ({error}); delete the "
+                        "file, it is made anew."
+                    ) from error
 
 
 def _zlib_to_gzip(stream: bytes) -> bytes:

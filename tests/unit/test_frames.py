@@ -1,0 +1,147 @@
+"""The stores: parts, gathering, Zarr, all with the same bytes; and masks that are empty."""
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pose_splatter import cameras
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.frames import (
+    CameraFiles,
+    FrameStore,
+    chunk_of,
+    gather_parts,
+    prepare_frame,
+    split_frames,
+    write_part,
+    write_zarr,
+)
+
+from ..conftest import ring_rig, write_video
+
+
+def camera_files(folder, rig):
+    return [
+        CameraFiles(name, folder / f"video{name}.mp4", folder / f"mask{name}.mp4")
+        for name in rig.names
+    ]
+
+
+def test_downsampling_averages_the_animal_alone():
+    """Half of the left block is animal: it keeps its colour; a quarter of the right one: white."""
+    image = np.full((2, 4, 3), 200, np.uint8)
+    mask = np.array([[1, 1, 1, 0], [0, 0, 0, 0]], np.uint8)
+    image[mask > 0] = [[10, 20, 30], [30, 40, 50], [0, 0, 0]]
+    small, small_mask = prepare_frame(image, mask, 2)
+    np.testing.assert_array_equal(small_mask, [[1, 0]])
+    np.testing.assert_array_equal(small, [[[20, 30, 40], [255, 255, 255]]])
+
+
+def test_white_fur_stays_in_the_mask():
+    image = np.full((8, 8, 3), 255, np.uint8)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:6, 2:6] = 1
+    assert prepare_frame(image, mask, 2)[1].sum() == 4
+
+
+@pytest.mark.parametrize("downsample", [1, 3])
+def test_parts_gather_to_what_one_part_holds(tmp_path, small_recording, downsample):
+    rig = ring_rig()
+    files = camera_files(small_recording, rig)
+    frames = range(3, 27, 2)
+    write_part(tmp_path / "whole.h5", rig, files, frames, downsample, recording="balls", fps=30.0)
+    parts = [tmp_path / f"part{n}.h5" for n in range(3)]
+    for n, part in enumerate(parts):
+        chunk = chunk_of(frames, f"{n + 1}-of-3")
+        write_part(part, rig, files, chunk, downsample, recording="balls", fps=30.0)
+    gather_parts(tmp_path / "images.h5", parts)
+    write_zarr(tmp_path / "images.zarr", tmp_path / "images.h5")
+    store = FrameStore.open(tmp_path / "images.zarr")
+    with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "images.h5") as gathered:
+        assert dict(gathered.attrs)["recording"] == "balls"
+        for name in ("images", "masks", "source_frames"):
+            np.testing.assert_array_equal(whole[name][:], gathered[name][:])
+        for frame in range(len(frames)):
+            np.testing.assert_array_equal(store.read_images(frame), whole["images"][frame])
+            np.testing.assert_array_equal(store.read_masks(frame), whole["masks"][frame])
+        outside = gathered["masks"][:] == 0
+        assert (gathered["images"][:][outside] == 255).all()
+        assert set(np.unique(gathered["masks"][:])) == {0, 1}
+    assert store.cameras == rig.names
+    assert store.downsample == downsample
+    np.testing.assert_array_equal(store.source_frames, frames)
+    assert zarr.open_group(tmp_path / "images.zarr").attrs["fps"] == 30.0
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+def test_damaged_chunks_are_found_on_the_way_to_zarr(tmp_path, small_recording):
+    rig = ring_rig()
+    write_part(tmp_path / "i.h5", rig, camera_files(small_recording, rig), range(2), 4)
+    with h5py.File(tmp_path / "i.h5") as file:
+        chunk = file["images"].id.get_chunk_info(1)
+    content = bytearray((tmp_path / "i.h5").read_bytes())
+    middle = chunk.byte_offset + chunk.size // 2
+    content[middle : middle + 16] = bytes(16)
+    (tmp_path / "i.h5").write_bytes(bytes(content))
+    with pytest.raises(PoseSplatterError, match=r"i\.h5: frame 1 of images is damaged"):
+        write_zarr(tmp_path / "i.zarr", tmp_path / "i.h5")
+    assert not (tmp_path / "i.zarr").exists()
+
+
+def test_an_empty_mask_is_named_and_nothing_is_left(tmp_path, small_recording):
+    rig = ring_rig().subset([0, 1])
+    files = camera_files(small_recording, rig)
+    masks = np.zeros((30, rig.height, rig.width), np.uint8)
+    masks[:, 40:60, 40:60] = 255
+    masks[[7, 8]] = 0
+    write_video(tmp_path / "holes.mp4", masks)
+    files[1] = CameraFiles("1", files[1].video, tmp_path / "holes.mp4")
+    with pytest.raises(PoseSplatterError, match=r"holes\.mp4: .*camera 1 is empty in frame 7"):
+        write_part(tmp_path / "part.h5", rig, files, range(30), 2)
+    assert list(tmp_path.iterdir()) == [tmp_path / "holes.mp4"]
+    write_part(tmp_path / "part.h5", rig, files, range(30), 2, allow_empty_masks=True)
+    with h5py.File(tmp_path / "part.h5") as part:
+        assert not part["masks"][7, 1].any()
+
+
+def test_distortion_is_removed_from_images_and_masks(tmp_path):
+    """A disc drawn where the distorting camera sees it comes out where the pinhole would."""
+    rig = ring_rig().subset([0])
+    k1 = -2.0
+    distorted = cameras.CameraRig(
+        rig.names, rig.width, rig.height, rig.intrinsics, rig.rotations, rig.translations,
+        np.array([[k1, 0, 0, 0, 0]]),
+    )  # fmt: skip
+    target = np.array([40.5, 30.5])
+    ray = (target - rig.intrinsics[0, :2, 2]) / 300
+    seen = 300 * ray * (1 + k1 * (ray @ ray)) + rig.intrinsics[0, :2, 2]
+    v, u = np.mgrid[: rig.height, : rig.width] + 0.5
+    disc = (np.hypot(u - seen[0], v - seen[1]) < 4).astype(np.uint8)
+    write_video(tmp_path / "m.mp4", np.tile(disc * np.uint8(255), (2, 1, 1)))
+    write_part(
+        tmp_path / "p.h5", distorted, [CameraFiles("0", tmp_path / "m.mp4", tmp_path / "m.mp4")],
+        range(2), 1,
+    )  # fmt: skip
+    with h5py.File(tmp_path / "p.h5") as part:
+        rows, columns = np.nonzero(part["masks"][0, 0])
+    np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], target, atol=0.4)
+    assert np.linalg.norm(seen - target) > 2
+
+
+@given(st.integers(0, 200), st.integers(1, 12))
+def test_chunks_cover_the_frames_once(n_frames, count):
+    frames = range(5, 5 + 3 * n_frames, 3)
+    chunks = [chunk_of(frames, f"{n + 1}-of-{count}") for n in range(count)]
+    assert [frame for chunk in chunks for frame in chunk] == list(frames)
+    sizes = [len(chunk) for chunk in chunks]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(st.integers(3, 1000))
+def test_splits_are_thirds_in_order_of_time(n_frames):
+    split = split_frames(n_frames, [0.3333, 0.3333, 0.3334])
+    assert [*split.train, *split.valid, *split.test] == list(range(n_frames))
+    assert all(abs(len(part) - n_frames / 3) <= 1 for part in (split.train, split.valid))

@@ -1,0 +1,121 @@
+"""Tracking: centre and heading of known bodies, no flips, no pull by a tail."""
+
+import numpy as np
+import pytest
+
+from pose_splatter.cameras import rotation_to_z
+from pose_splatter.tracking import (
+    HullMoments,
+    estimate_up_from_masks,
+    follow,
+    hull_moments,
+    load_moments,
+    load_track,
+    save_moments,
+    save_track,
+)
+
+from ..conftest import ring_rig, silhouettes, walking_balls, write_video
+
+
+def body_with_tail(angle: float, bend: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ball centres of a trunk along `angle` and of a thin tail that leaves it sideways."""
+    ahead = np.array([np.cos(angle), np.sin(angle), 0])
+    side = np.array([-np.sin(angle), np.cos(angle), 0])
+    trunk = np.linspace(-30, 30, 7)[:, None] * ahead
+    s = np.linspace(0, 100, 40)[:, None]
+    tail = -45 * ahead - s * (np.cos(bend) * ahead - np.sin(bend) * side)
+    return trunk, tail
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, 2.0, -2.5])
+def test_a_bent_tail_does_not_bend_the_heading(angle):
+    rig = ring_rig(width=320, height=240)
+    trunk, tail = body_with_tail(angle, bend=1.2)
+    masks = silhouettes(rig, trunk, 22) | silhouettes(rig, tail, 3)
+    moments = hull_moments(masks, rig, grid_size=64)
+    axis = np.array([np.cos(angle), np.sin(angle)])
+    assert np.degrees(np.arccos(abs(moments.axis @ axis))) < 4
+    assert np.linalg.norm(moments.center) < 4
+    assert moments.radii[0] > 100, "the tail still counts for how far the animal reaches"
+
+
+def test_one_camera_that_is_wrong_does_no_harm():
+    """Four cameras see the body, one lost its mask: the hull of all is empty, tracking goes on."""
+    rig = ring_rig(5)
+    masks = silhouettes(rig, body_with_tail(0.4, 0)[0], 22)
+    masks[3] = 0
+    moments = hull_moments(masks, rig, grid_size=48)
+    assert moments.visible
+    assert np.linalg.norm(moments.center) < 8
+
+
+def test_an_absent_animal_is_marked():
+    rig = ring_rig(4)
+    masks = np.zeros((4, rig.height, rig.width), np.uint8)
+    assert not hull_moments(masks, rig, 32).visible
+    masks[1, 50:60, 50:60] = 1
+    assert not hull_moments(masks, rig, 32).visible
+
+
+def made_moments(angles: np.ndarray, centers: np.ndarray, signs: np.ndarray) -> HullMoments:
+    n = len(angles)
+    return HullMoments(
+        visible=np.ones(n, bool),
+        center=centers,
+        cov=np.tile(np.diag([400.0, 100, 100]), (n, 1, 1)),
+        axis=signs[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1),
+        elongation=np.full(n, 0.5),
+        radii=np.tile([50.0, 20.0], (n, 1)),
+    )
+
+
+def walk(angles: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+    steps = speeds[:, None] * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=-1)
+    return np.cumsum(steps, axis=0)
+
+
+def test_headings_follow_travel_whatever_the_axes_signs():
+    """A walk through two full circles; backing up a little on the way turns nobody round."""
+    random = np.random.default_rng(0)
+    angles = np.linspace(0, 4 * np.pi, 200)
+    speeds = np.full(200, 3.0)
+    speeds[90:100] = -2.0
+    moments = made_moments(angles, walk(angles, speeds), random.choice([-1.0, 1.0], 200))
+    errors = np.angle(np.exp(1j * (follow(moments, smoothing=1.0).angles - angles)))
+    assert np.degrees(np.abs(errors)).max() < 3
+
+
+def test_absent_frames_are_left_out():
+    angles = np.linspace(0, 1, 30)
+    moments = made_moments(angles, walk(angles, np.full(30, 3.0)), np.ones(30))
+    moments.visible[10:14] = False
+    for array in (moments.center, moments.axis, moments.elongation):
+        array[10:14] = np.nan
+    animal = follow(moments, smoothing=1.0)
+    assert np.isnan(animal.angles[10:14]).all()
+    seen = animal.visible
+    assert np.abs(animal.angles[seen] - angles[seen]).max() < 0.1
+
+
+def test_files_round_trip(tmp_path):
+    moments = made_moments(np.zeros(3), np.zeros((3, 3)), np.ones(3))
+    save_moments(tmp_path / "m.npz", moments)
+    again = HullMoments.concatenate([load_moments(tmp_path / "m.npz")] * 2)
+    assert len(again.visible) == 6
+    save_track(tmp_path / "center_rotation.npz", follow(again, 0.0))
+    animal = load_track(tmp_path / "center_rotation.npz")
+    with np.load(tmp_path / "center_rotation.npz") as arrays:
+        assert {"centers", "angles", "covs"} <= set(arrays)
+    assert len(animal) == 6
+
+
+def test_up_from_mask_videos_of_a_tilted_rig(tmp_path):
+    tilt = rotation_to_z(np.array([0.36, 0.48, 0.8]))
+    rig, balls = ring_rig(4), walking_balls(40)
+    masks = np.stack([silhouettes(rig, frame, radius=22) for frame in balls], axis=1)
+    paths = [tmp_path / f"{camera}.mp4" for camera in range(4)]
+    for path, mask in zip(paths, masks, strict=True):
+        write_video(path, mask * np.uint8(255))
+    up = estimate_up_from_masks(rig.rotated(tilt), paths, range(40))
+    assert np.degrees(np.arccos(up @ tilt[:, 2])) < 2

@@ -35,6 +35,8 @@ def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
                 _require_known(recording, resolved["recordings"], f"{where}: {key}")
         resolved["experiments"][name] = settings
     for name, recording in resolved["recordings"].items():
+        for key in ("cameras", "heldout_cameras"):  # YAML reads 0 as a number; here it is a name
+            recording[key] = [str(camera) for camera in recording[key]]
         where = f"recordings: {name}: heldout_cameras"
         for camera in recording["heldout_cameras"]:
             _require_known(camera, recording["cameras"], where)

@@ -1,22 +1,19 @@
 """Metrics of renders against the recorded images, held-out cameras apart from observed ones."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from pose_splatter.cameras import CameraRig
-from pose_splatter.carving import hull_silhouettes
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameStore
-from pose_splatter.tracking import Track
 
 METRICS = ("iou", "soft_iou", "l1", "psnr", "ssim", "psnr_fg")
 ROLES = ("observed", "heldout")
@@ -112,18 +109,19 @@ def typical_frame(frames: pd.DataFrame) -> int:
 def evaluate_renders(
     renders: Iterable[tuple[int, UInt8[ndarray, "camera h w 4"]]],
     store: FrameStore,
-    track: Track,
+    visible: Bool[ndarray, " frame"],
     views: Views,
 ) -> pd.DataFrame:
     """A row per frame and camera: frame, source_frame, camera, role, status and the metrics.
 
-    `status` is ok, or absent where the animal is not there; such rows have no numbers.
+    `status` is ok, or absent where the animal is not there (not `visible`); such rows have no
+    numbers.
     """
     rows = []
     for frame, rgba in renders:
         images, masks = store.read_images(frame), store.read_masks(frame)
         for camera, name in enumerate(views.names):
-            present = bool(track.visible[frame]) and bool(masks[camera].any())
+            present = bool(visible[frame]) and bool(masks[camera].any())
             metrics = (
                 image_metrics(rgba[camera], images[camera], masks[camera])
                 if present
@@ -139,40 +137,6 @@ def evaluate_renders(
                     **metrics,
                 }
             )
-    return pd.DataFrame(rows)
-
-
-def evaluate_hull(
-    store: FrameStore, rig: CameraRig, track: Track, views: Views, frames: Sequence[int]
-) -> pd.DataFrame:
-    """The silhouette IoU of the plain hull of all observed cameras: what carving alone gives.
-
-    The same table as `evaluate_renders`, with `iou` as its only metric.
-    """
-    observed = rig.without(views.heldout)
-    rows = []
-    for frame in frames:
-        if not track.visible[frame]:
-            continue
-        masks = store.read_masks(frame)
-        radius = 1.5 * float(np.linalg.norm(track.radii[frame]))
-        depth = float(rig.project(track.centers[frame])[1].min())
-        half_pixel = 0.5 * depth / float(rig.intrinsics[:, 0, 0].max())
-        silhouettes = hull_silhouettes(
-            masks[observed], rig.subset(observed), rig, track.centers[frame], radius, half_pixel
-        )
-        for camera, name in enumerate(views.names):
-            if masks[camera].any():
-                iou, _ = silhouette_iou(silhouettes[camera].astype(np.float64), masks[camera])
-                rows.append(
-                    {
-                        "frame": frame,
-                        "camera": name,
-                        "role": views.role(camera),
-                        "status": "ok",
-                        "iou": iou,
-                    }
-                )
     return pd.DataFrame(rows)
 
 

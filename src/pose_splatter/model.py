@@ -14,8 +14,8 @@ from pose_splatter.rasterize import rasterization
 
 # Of a Gaussian that starts where it was carved: standard deviation in voxels, and its opacity
 # where one camera does not see the voxel and where all do.
-START_SCALE = 0.6
-START_OPACITY = (0.05, 0.9)
+START_SCALE = 0.5
+START_OPACITY = (0.01, 0.9)
 MAX_OFFSET = 1.0  # voxels
 MAX_LOG_SCALE = 1.5
 OUTPUTS = (3, 4, 3, 1, 3)  # offset, quaternion, log scale, opacity, colour

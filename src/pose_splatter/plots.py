@@ -1,5 +1,6 @@
 """Pictures for people: training curves, and truth against prediction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,7 +11,6 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from pose_splatter.evaluation import Views, foreground_box
 from pose_splatter.files import atomic_path
 
 matplotlib.use("Agg")
@@ -59,10 +59,14 @@ def plot_comparison(
     images: UInt8[ndarray, "camera h w 3"],
     masks: UInt8[ndarray, "camera h w"],
     renders: UInt8[ndarray, "camera h w 4"],
-    views: Views,
+    cameras: Sequence[str],
+    heldout: Sequence[str],
     title: str,
 ) -> Figure:
-    """Truth, prediction, alpha and error (rows) in every camera (columns), cut to the animal."""
+    """Truth, prediction, alpha and error (rows) in every camera (columns), cut to the animal.
+
+    `cameras` are the cameras' names, `heldout` those that the model never saw.
+    """
     boxes = [_square_box(mask) for mask in masks]
     figure, axes = plt.subplots(
         4, len(images), figsize=(2 * len(images), 8.6), layout="constrained", squeeze=False
@@ -74,13 +78,13 @@ def plot_comparison(
         column[1].imshow(rgba[..., :3][box])
         column[2].imshow(rgba[..., 3][box], cmap="gray", vmin=0, vmax=255)
         shown = column[3].imshow(error[box] / 255, cmap="magma", vmin=0, vmax=0.5)
-        heldout = views.role(camera) == "heldout"
-        color = HELDOUT_COLOR if heldout else "black"
-        name = f"camera {views.names[camera]}"
-        column[0].set_title(f"{name}\nheld out" if heldout else f"{name}\n", color=color)
+        unseen = cameras[camera] in heldout
+        color = HELDOUT_COLOR if unseen else "black"
+        name = f"camera {cameras[camera]}"
+        column[0].set_title(f"{name}\nheld out" if unseen else f"{name}\n", color=color)
         for axis in column:
             axis.set(xticks=[], yticks=[])
-            axis.spines[:].set(color=color, linewidth=2 if heldout else 0.8)
+            axis.spines[:].set(color=color, linewidth=2 if unseen else 0.8)
     for axis, label in zip(axes[:, 0], ("truth", "prediction", "alpha", "error"), strict=True):
         axis.set_ylabel(label, fontsize=12)
     bar = figure.colorbar(shown, ax=axes, shrink=0.5, location="bottom", aspect=50, pad=0.02)
@@ -93,8 +97,9 @@ def _square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, sl
     """A square around the mask, as far as the image reaches; the whole image without a mask."""
     if not mask.any():
         return slice(None), slice(None)
-    rows, columns = foreground_box(mask)
-    half = max(rows.stop - rows.start, columns.stop - columns.start) // 2 + margin
-    middle = (rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2
-    top, left = (max(centre - half, 0) for centre in middle)
-    return slice(top, middle[0] + half), slice(left, middle[1] + half)
+    ends = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    half = max(int(end - start) for start, end in ends) // 2 + margin
+    rows, columns = (
+        slice(max((start + end) // 2 - half, 0), (start + end) // 2 + half) for start, end in ends
+    )
+    return rows, columns

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pose_splatter.evaluation import Views, read_render, typical_frame
+from pose_splatter.evaluation import read_render, typical_frame
 from pose_splatter.frames import FrameStore
 from pose_splatter.plots import plot_comparison, save_figure
 from pose_splatter.progress import job
@@ -15,7 +15,8 @@ with job(snakemake.log[0]):
         store.read_images(frame),
         store.read_masks(frame),
         read_render(snakemake.input.renders, frame),
-        Views(store.cameras, tuple(heldout)),
+        store.cameras,
+        heldout,
         title=f"{snakemake.wildcards.experiment} on {snakemake.wildcards.recording}, "
         f"source frame {store.source_frames[frame]}",
     )

@@ -1,8 +1,9 @@
 """Measure what carving alone gives: the silhouettes of the plain visual hull."""
 
 from pose_splatter.cameras import load_upright_rig
-from pose_splatter.evaluation import Views, evaluate_hull, summarise, write_table
+from pose_splatter.evaluation import Views, summarise, write_table
 from pose_splatter.frames import FrameStore, split_frames
+from pose_splatter.hull import evaluate_hull
 from pose_splatter.progress import job
 from pose_splatter.tracking import load_track
 

@@ -17,7 +17,7 @@ with job(snakemake.log[0]):
     frames = evaluate_renders(
         read_renders(snakemake.input.renders),
         store,
-        load_track(snakemake.input.center_rotation[0]),
+        load_track(snakemake.input.center_rotation[0]).visible,
         Views(store.cameras, tuple(heldout)),
     )
     write_table(snakemake.output.frames, frames)

@@ -1,0 +1,148 @@
+"""The model: it starts at the coloured hull, learns, and is not bound to a place or a unit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pose_splatter.carving import DISPUTED, VoxelGrid, carve_colored, index_projections
+from pose_splatter.dataset import FrameBatch, Volume
+from pose_splatter.losses import LossWeights, compute_losses, image_loss, iou_loss
+from pose_splatter.model import NetworkConfig, PoseSplatter, Rendering, render
+from pose_splatter.network import UNet3d, VolumeEncoder
+
+from ..conftest import ring_rig, silhouettes
+
+SMALL = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=16)
+
+
+@pytest.fixture(scope="module")
+def batch() -> FrameBatch:
+    """A two-coloured body in six cameras, carved on a grid that is turned and off centre."""
+    rig = ring_rig()
+    masks = silhouettes(rig, np.array([[0.0, 0, 0], [25, 10, 0], [-25, -10, 0]]), 30)
+    images = np.full((*masks.shape, 3), 255, np.uint8)
+    images[masks > 0] = [200, 120, 40]
+    grid, center = VoxelGrid.cube(32, 180.0), np.array([4.0, -3.0, 2.0])
+    carved = carve_colored(
+        images, masks, index_projections(rig, grid, center, 0.5), grid.shape, 0.4
+    )
+    return FrameBatch(
+        volume=Volume(
+            shape=grid.shape,
+            indices=torch.from_numpy(carved.indices).long(),
+            features=torch.from_numpy(carved.features),
+            lower=torch.tensor(grid.lower),
+            voxel_size=grid.voxel_size,
+            center=torch.from_numpy(center).float(),
+            angle=0.5,
+        ),
+        images=torch.from_numpy(images).float() / 255,
+        masks=torch.from_numpy(masks).float(),
+        viewmats=torch.from_numpy(rig.viewmats).float(),
+        Ks=torch.from_numpy(rig.intrinsics).float(),
+        recording="body",
+        frame=0,
+    )
+
+
+def forward(model: PoseSplatter, batch: FrameBatch) -> Rendering:
+    height, width = batch.masks.shape[1:]
+    return render(model(batch.volume), batch.viewmats, batch.Ks, width, height)
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, unets=0)], ids=["unet", "ablation"])
+def test_the_first_render_is_the_coloured_hull(batch, config):
+    with torch.no_grad():
+        rendering = forward(PoseSplatter(config), batch)
+    assert iou_loss((rendering.alphas > 0.5).float(), batch.masks) < 0.2
+    inside = (batch.masks > 0) & (rendering.alphas > 0.95)
+    colors = rendering.images[inside]
+    np.testing.assert_allclose(
+        colors.median(dim=0).values, [200 / 255, 120 / 255, 40 / 255], atol=0.03
+    )
+
+
+def test_disputed_voxels_start_nearly_transparent(batch):
+    gaussians = PoseSplatter(SMALL)(batch.volume)
+    occupancy = batch.volume.features[:, 0]
+    assert gaussians.opacities[occupancy > 0.99].min() > 0.85
+    assert gaussians.opacities[occupancy < DISPUTED + 0.01].max() < 0.1
+
+
+def test_training_steps_lower_the_loss(batch):
+    torch.manual_seed(0)
+    model = PoseSplatter(SMALL)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(25):
+        loss = compute_losses(forward(model, batch), batch, LossWeights(ssim=0.1))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.75 * losses[0]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_another_unit_of_length_changes_nothing(batch):
+    """A calibration in metres instead of millimetres gives the same pictures."""
+    torch.manual_seed(1)
+    model = PoseSplatter(SMALL)
+    torch.nn.init.normal_(model.decoder.last.weight, std=0.1)
+    viewmats = batch.viewmats.clone()
+    viewmats[:, :3, 3] /= 1000
+    volume = replace(
+        batch.volume,
+        lower=batch.volume.lower / 1000,
+        voxel_size=batch.volume.voxel_size / 1000,
+        center=batch.volume.center / 1000,
+    )
+    metres = replace(batch, volume=volume, viewmats=viewmats)
+    with torch.no_grad():
+        one, other = forward(model, batch), forward(model, metres)
+    assert (one.alphas - other.alphas).abs().max() < 1e-3
+
+
+def test_encoder_sees_the_same_wherever_the_body_lies_in_the_grid():
+    """Shifted by whole blocks, the voxels keep their features: the box around them is the same."""
+    torch.manual_seed(0)
+    encoder = VolumeEncoder(4, 1, (8, 16), stride=2, features=4)
+    indices = torch.randint(0, 12, (50, 3)).unique(dim=0)
+    values = torch.rand(len(indices), 4)
+    shifted = encoder(indices + torch.tensor([4, 8, 2]), values)
+    torch.testing.assert_close(encoder(indices, values), shifted)
+
+
+def test_each_voxel_gets_its_own_features():
+    """A change of one voxel changes its block neighbour's features and its own, differently."""
+    torch.manual_seed(0)
+    encoder = VolumeEncoder(4, 1, (8,), stride=2, features=3)
+    indices = torch.tensor([[0, 0, 0], [0, 0, 1], [7, 7, 7]])
+    features = encoder(indices, torch.ones(3, 4))
+    assert features.shape == (3, 3)
+    assert not torch.allclose(features[0], features[1])
+
+
+def test_unet_keeps_shape_and_sees_far():
+    torch.manual_seed(0)
+    unet = UNet3d(3, (8, 16, 16))
+    volume = torch.zeros(1, 3, 16, 16, 16, requires_grad=True)
+    out = unet(volume)
+    assert out.shape == volume.shape
+    out[0, 0, 2, 8, 8].backward()
+    assert volume.grad[0, :, 12, 8, 8].abs().max() > 0
+
+
+def test_losses_by_hand():
+    masks = torch.zeros(1, 4, 4)
+    masks[0, :2] = 1
+    alphas = torch.zeros(1, 4, 4)
+    alphas[0, 1:3] = 1
+    assert float(iou_loss(alphas, masks)) == pytest.approx(1 - 4 / 12)
+    assert float(iou_loss(masks, masks)) == pytest.approx(0)
+    truth = torch.ones(1, 4, 4, 3)
+    images = truth.clone()
+    images[0, 0, 0] = 0.5
+    assert float(image_loss(images, truth, masks)) == pytest.approx(0.5 / 8)

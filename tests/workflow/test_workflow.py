@@ -1,0 +1,209 @@
+"""The whole workflow: what it makes, what reruns, and what it says of bad input."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+
+from ..conftest import write_video
+from .conftest import ROOT, Workspace
+
+pytestmark = pytest.mark.slow
+METRICS = "results/experiments/baseline/demo/metrics_test.csv"
+EXPERIMENT_RULES = {"train", "render", "metrics_test", "training_curves", "comparison", "all"}
+
+
+def test_every_target_of_the_contract_is_there(finished):
+    recording = finished.folder / "results/recordings/demo"
+    preset = recording / "default"
+    experiment = finished.folder / "results/experiments/baseline"
+    with h5py.File(recording / "cameras.h5") as file:
+        assert file["intrinsics"].shape == (6, 3, 3)
+    assert np.linalg.norm(np.load(recording / "vertical_lines.npz")["up"]) == pytest.approx(1)
+    with h5py.File(preset / "images.h5") as file:
+        assert file["images"].shape == (24, 6, 128, 144, 3)
+        assert file["images"].dtype == file["masks"].dtype == np.uint8
+        assert list(file.attrs["cameras"]) == list("012345")
+        assert {"recording", "downsample", "fps"} <= set(file.attrs)
+        images = file["images"][:]
+    np.testing.assert_array_equal(zarr.open_group(preset / "images.zarr")["images"][:], images)
+    with np.load(preset / "center_rotation.npz") as track:
+        assert track["centers"].shape == (24, 3)
+        assert track["angles"].shape == (24,)
+        assert track["covs"].shape == (24, 3, 3)
+    crop = json.loads((preset / "crop.json").read_text())
+    assert crop["coverage"] >= 0.999
+    assert np.load(preset / "volume_sum.npy").shape == (64, 64, 64)
+    checkpoint = torch.load(experiment / "checkpoint.pt", weights_only=True)
+    assert {"network", "weights"} <= set(checkpoint)
+    log = pd.read_csv(experiment / "training_log.csv")
+    assert len(log) == 2
+    assert {"train_loss", "train_iou", "valid_loss", "learning_rate", "seconds"} <= set(log)
+    with h5py.File(experiment / "demo/rendered_images.h5") as file:
+        assert file["images"].shape == (8, 6, 128, 144, 4)
+        np.testing.assert_array_equal(file["frame_index"][:], np.arange(16, 24))
+        assert (file["images"][:, :, 0, 0] == [255, 255, 255, 0]).all()
+    table = pd.read_csv(experiment / "demo/metrics_test.csv").set_index("camera")
+    assert list(table.index) == [*"012345", "mean_observed", "mean_heldout", "mean"]
+    assert list(table.columns) == [
+        *("role", "n_frames", "iou", "soft_iou", "l1", "psnr", "ssim", "psnr_fg"),
+    ]
+    assert (table["role"] == "heldout").sum() == 3
+    assert table.loc["mean_observed", "iou"] > 0.6
+    assert len(pd.read_csv(experiment / "demo/metrics_test_frames.csv")) == 8 * 6
+    for picture in ("training_curves.png", "demo/visualization/comparison.png"):
+        assert (experiment / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_logs_and_benchmarks_of_every_rule(finished):
+    rules = {path.name for path in (finished.folder / "logs").iterdir()}
+    assert rules == {path.name for path in (finished.folder / "results/benchmarks").iterdir()}
+    assert {"images_part", "train", "metrics_test"} <= rules
+
+
+def test_parts_and_temporary_files_are_gone(finished):
+    names = [path.name for path in (finished.folder / "results").rglob("*")]
+    assert not [name for name in names if ".tmp" in name]
+    assert not list((finished.folder / "results/recordings/demo/default").glob("parts/*"))
+
+
+def test_nothing_changed_reruns_nothing(finished):
+    assert "Nothing to be done" in finished.dry_run().output
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"defaults": {"training": {"learning_rate": 1e-3}}}, EXPERIMENT_RULES),
+        ({"defaults": {"loss": {"image": 0.4}}}, EXPERIMENT_RULES),
+        ({"plots": {"dpi": 90}}, {"training_curves", "comparison", "all"}),
+        ({"presets": {"default": {"grid_size": 80}}}, EXPERIMENT_RULES | {"hull_sum", "crop"}),
+        (
+            {"experiments": {"another": {"loss": {"image": 0.2}}}},
+            EXPERIMENT_RULES,
+        ),
+    ],
+    ids=["learning rate", "loss weight", "dpi", "grid", "new experiment"],
+)
+def test_a_change_reruns_what_reads_it(finished, overrides, expected):
+    assert finished.dry_run(overrides=overrides).rules() == expected
+
+
+def test_one_target_needs_only_its_own_stages(workspace):
+    rules = workspace.dry_run("results/recordings/demo/default/images.h5").rules()
+    assert rules == {"cameras", "images_part", "images"}
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spoilt(workspace) -> Workspace:
+    """A workspace whose recording is a copy of the demo's files, to be spoilt by a test."""
+    for kind in ("videos", "masks"):
+        shutil.copytree(ROOT / "resources/demo" / kind, workspace.folder / kind)
+    shutil.copy(ROOT / "resources/demo/calibration.h5", workspace.folder)
+    return workspace
+
+
+OWN_FILES = {
+    "recordings": {
+        "demo": {
+            "calibration": "calibration.h5",
+            "videos": "videos/camera{camera}.mp4",
+            "masks": "masks/camera{camera}.mp4",
+        }
+    }
+}
+
+
+def remove_video(folder):
+    (folder / "videos/camera2.mp4").unlink()
+
+
+def replace_by_text(folder):
+    (folder / "videos/camera2.mp4").write_text("not a video")
+
+
+def zero_video(folder):
+    path = folder / "videos/camera2.mp4"
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"mdat") + 200
+    content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(bytes(content))
+
+
+def shorten_video(folder):
+    write_video(folder / "masks/camera3.mp4", np.zeros((20, 512, 576), np.uint8))
+
+
+def shrink_video(folder):
+    write_video(folder / "videos/camera4.mp4", np.zeros((300, 64, 64), np.uint8))
+
+
+def empty_mask(folder):
+    masks = np.full((300, 512, 576), 255, np.uint8)
+    masks[5] = 0
+    write_video(folder / "masks/camera3.mp4", masks, crf=30)
+
+
+def scale_calibration(folder):
+    with h5py.File(folder / "calibration.h5", "r+") as file:
+        file["camera_parameters/intrinsic"][:, :2] *= 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (remove_video, ["videos/camera2.mp4", "no such file", "recordings: demo: videos"]),
+        (replace_by_text, ["videos/camera2.mp4", "cannot read the video", "encode it again"]),
+        (zero_video, ["videos/camera2.mp4", "frame", "cannot be decoded", "encode the video"]),
+        (shorten_video, ["masks/camera3.mp4", "last frame is 19", "cut all cameras"]),
+        (shrink_video, ["videos/camera4.mp4", "64 x 64", "one size"]),
+        (empty_mask, ["masks/camera3.mp4", "empty in frame 5", "correct the mask"]),
+        (scale_calibration, ["calibration.h5", "camera 0", "do not fit", "576 x 512"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(spoilt, spoil, words):
+    spoil(spoilt.folder)
+    run = spoilt.run("results/recordings/demo/default/images.h5", overrides=OWN_FILES)
+    assert run.code != 0
+    sentences = [line for line in run.output.splitlines() if words[0] in line]
+    assert any(all(word in line for word in words) for line in sentences), run.output
+    assert "Traceback (most recent call last)" not in run.output
+    results = spoilt.folder / "results/recordings/demo"
+    left = [path for path in results.rglob("*") if path.is_file()] if results.exists() else []
+    assert {path.name for path in left} <= {"cameras.h5", "videos.json", "images.2-of-2.h5"}
+
+
+def test_an_animal_that_is_absent_for_a_while(spoilt):
+    """Frames 18 and 19 are empty in every camera: marked, skipped, and listed in the metrics."""
+    for camera in range(6):
+        path = spoilt.folder / f"masks/camera{camera}.mp4"
+        from pose_splatter.video import read_frames
+
+        masks = np.stack(list(read_frames(path, range(24), "grey")))
+        masks[[3, 18, 19]] = 0
+        write_video(path, masks)
+        frames = np.stack(
+            list(read_frames(spoilt.folder / f"videos/camera{camera}.mp4", range(24)))
+        )
+        write_video(spoilt.folder / f"videos/camera{camera}.mp4", frames)
+    run = spoilt.run(METRICS, overrides=OWN_FILES)
+    assert run.code == 0, run.output
+    track = np.load(spoilt.folder / "results/recordings/demo/default/center_rotation.npz")
+    np.testing.assert_array_equal(np.flatnonzero(~track["visible"]), [3, 18, 19])
+    frames = pd.read_csv(
+        (spoilt.folder / METRICS).with_name("metrics_test_frames.csv"), dtype={"camera": str}
+    )
+    absent = frames[frames["status"] == "absent"]
+    assert set(absent["frame"]) == {18, 19}
+    assert absent["iou"].isna().all()
+    table = pd.read_csv(spoilt.folder / METRICS).set_index("camera")
+    assert table.loc["0", "n_frames"] == 6

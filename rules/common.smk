@@ -8,9 +8,7 @@ SRC = str(Path(workflow.basedir, "src"))
 # Scripts run as processes of their own, in conda environments too: this is how they find the
 # library, of the same checkout as the rules.
 sys.path.insert(0, SRC)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [SRC, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+os.environ["PYTHONPATH"] = os.pathsep.join([SRC, *filter(None, [os.environ.get("PYTHONPATH")])])
 # Idle threads of PyTorch spin by default, which slows down everything beside them on a CPU.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -72,9 +70,7 @@ def camera_files(kind):
 
     def files(wildcards):
         settings = section_of("recording", wildcards.recording)
-        paths = [
-            settings[kind].format(camera=camera) for camera in settings["cameras"]
-        ]
+        paths = [settings[kind].format(camera=camera) for camera in settings["cameras"]]
         for path in paths:
             # What rules make lies in results/; everything else has to be there.
             if not path.startswith("results/") and not os.path.exists(path):
@@ -136,8 +132,7 @@ def heldout_cameras(recordings):
 
     def cameras(wildcards):
         return {
-            name: section_of("recording", name)["heldout_cameras"]
-            for name in recordings(wildcards)
+            name: section_of("recording", name)["heldout_cameras"] for name in recordings(wildcards)
         }
 
     return cameras

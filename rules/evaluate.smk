@@ -11,11 +11,6 @@ rule render:
         vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
     output:
         f"{APPLIED}/rendered_images.h5",
-    params:
-        heldout=heldout_cameras(this_recording),
-        split=split_of_preset,
-        device=config["device"],
-        code=code_of("render"),
     log:
         "logs/render/{experiment}.{recording}.log",
     benchmark:
@@ -27,6 +22,11 @@ rule render:
         gpu=GPUS,
         mem_mb=8000,
         runtime="2h",
+    params:
+        heldout=heldout_cameras(this_recording),
+        split=split_of_preset,
+        device=config["device"],
+        code=code_of("render"),
     message:
         "Rendering the test frames of {wildcards.recording} by {wildcards.experiment}"
     script:
@@ -41,15 +41,15 @@ rule metrics_test:
     output:
         cameras=f"{APPLIED}/metrics_test.csv",
         frames=f"{APPLIED}/metrics_test_frames.csv",
-    params:
-        heldout=heldout_cameras(this_recording),
-        code=code_of("metrics_test"),
     log:
         "logs/metrics_test/{experiment}.{recording}.log",
     benchmark:
         "results/benchmarks/metrics_test/{experiment}.{recording}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        heldout=heldout_cameras(this_recording),
+        code=code_of("metrics_test"),
     message:
         "Evaluating {wildcards.experiment} on {wildcards.recording}"
     script:
@@ -64,16 +64,16 @@ rule hull_metrics_test:
         vertical_lines=f"{RECORDING}/vertical_lines.npz",
     output:
         f"{PREPROCESSED}/hull_metrics_test.csv",
-    params:
-        settings=settings("preset", "downsample", "split"),
-        recording=settings("recording", "heldout_cameras"),
-        code=code_of("hull_metrics_test"),
     log:
         "logs/hull_metrics_test/{recording}.{preset}.log",
     benchmark:
         "results/benchmarks/hull_metrics_test/{recording}.{preset}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("preset", "downsample", "split"),
+        recording=settings("recording", "heldout_cameras"),
+        code=code_of("hull_metrics_test"),
     message:
         "Measuring the plain visual hull of {wildcards.recording}, for comparison"
     script:

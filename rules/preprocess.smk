@@ -9,15 +9,15 @@ rule cameras:
     output:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
-    params:
-        settings=settings("recording", "cameras", "frames"),
-        code=code_of("cameras"),
     log:
         "logs/cameras/{recording}.log",
     benchmark:
         "results/benchmarks/cameras/{recording}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("recording", "cameras", "frames"),
+        code=code_of("cameras"),
     message:
         "Checking the videos and the calibration of {wildcards.recording}"
     script:
@@ -32,15 +32,15 @@ rule vertical_lines:
         lines=lines_file,
     output:
         f"{RECORDING}/vertical_lines.npz",
-    params:
-        settings=settings("recording", "heldout_cameras"),
-        code=code_of("vertical_lines"),
     log:
         "logs/vertical_lines/{recording}.log",
     benchmark:
         "results/benchmarks/vertical_lines/{recording}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("recording", "heldout_cameras"),
+        code=code_of("vertical_lines"),
     message:
         "Finding which way is up in {wildcards.recording}"
     script:
@@ -55,16 +55,16 @@ rule images_part:
         camera_masks=camera_files("masks"),
     output:
         temp(f"{PREPROCESSED}/parts/images.{{scatteritem}}.h5"),
-    params:
-        settings=settings("preset", "downsample"),
-        recording=settings("recording", "empty_masks"),
-        code=code_of("images_part"),
     log:
         "logs/images_part/{recording}.{preset}.{scatteritem}.log",
     benchmark:
         "results/benchmarks/images_part/{recording}.{preset}.{scatteritem}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("preset", "downsample"),
+        recording=settings("recording", "empty_masks"),
+        code=code_of("images_part"),
     message:
         "Decoding part {wildcards.scatteritem} of {wildcards.recording}"
     script:
@@ -76,14 +76,14 @@ rule images:
         gather.chunk(f"{GATHERED}/images.{{scatteritem}}.h5"),
     output:
         f"{PREPROCESSED}/images.h5",
-    params:
-        code=code_of("images"),
     log:
         "logs/images/{recording}.{preset}.log",
     benchmark:
         "results/benchmarks/images/{recording}.{preset}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        code=code_of("images"),
     message:
         "Joining the images of {wildcards.recording}"
     script:
@@ -95,14 +95,14 @@ rule images_zarr:
         f"{PREPROCESSED}/images.h5",
     output:
         directory(f"{PREPROCESSED}/images.zarr"),
-    params:
-        code=code_of("images_zarr"),
     log:
         "logs/images_zarr/{recording}.{preset}.log",
     benchmark:
         "results/benchmarks/images_zarr/{recording}.{preset}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        code=code_of("images_zarr"),
     message:
         "Laying out the images of {wildcards.recording} for random access"
     script:
@@ -116,16 +116,16 @@ rule hull_moments:
         vertical_lines=f"{RECORDING}/vertical_lines.npz",
     output:
         temp(f"{PREPROCESSED}/parts/moments.{{scatteritem}}.npz"),
-    params:
-        settings=settings("preset", "downsample", "tracking_grid"),
-        recording=settings("recording", "heldout_cameras"),
-        code=code_of("hull_moments"),
     log:
         "logs/hull_moments/{recording}.{preset}.{scatteritem}.log",
     benchmark:
         "results/benchmarks/hull_moments/{recording}.{preset}.{scatteritem}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("preset", "downsample", "tracking_grid"),
+        recording=settings("recording", "heldout_cameras"),
+        code=code_of("hull_moments"),
     message:
         "Measuring the visual hull in part {wildcards.scatteritem} of {wildcards.recording}"
     script:
@@ -137,15 +137,15 @@ rule center_rotation:
         gather.chunk(f"{GATHERED}/moments.{{scatteritem}}.npz"),
     output:
         f"{PREPROCESSED}/center_rotation.npz",
-    params:
-        settings=settings("preset", "smoothing"),
-        code=code_of("center_rotation"),
     log:
         "logs/center_rotation/{recording}.{preset}.log",
     benchmark:
         "results/benchmarks/center_rotation/{recording}.{preset}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("preset", "smoothing"),
+        code=code_of("center_rotation"),
     message:
         "Following centre and heading of the animal in {wildcards.recording}"
     script:
@@ -160,16 +160,16 @@ rule hull_sum:
         center_rotation=f"{PREPROCESSED}/center_rotation.npz",
     output:
         temp(f"{PREPROCESSED}/parts/hull_sum.{{scatteritem}}.npz"),
-    params:
-        settings=settings("preset", "downsample", "grid_size", "ell", "split"),
-        recording=settings("recording", "heldout_cameras"),
-        code=code_of("hull_sum"),
     log:
         "logs/hull_sum/{recording}.{preset}.{scatteritem}.log",
     benchmark:
         "results/benchmarks/hull_sum/{recording}.{preset}.{scatteritem}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("preset", "downsample", "grid_size", "ell", "split"),
+        recording=settings("recording", "heldout_cameras"),
+        code=code_of("hull_sum"),
     message:
         "Carving training frames of part {wildcards.scatteritem} of {wildcards.recording}"
     script:
@@ -182,15 +182,15 @@ rule crop:
     output:
         volume_sum=f"{PREPROCESSED}/volume_sum.npy",
         crop=f"{PREPROCESSED}/crop.json",
-    params:
-        settings=settings("preset", "crop_coverage", "fill_color"),
-        code=code_of("crop"),
     log:
         "logs/crop/{recording}.{preset}.log",
     benchmark:
         "results/benchmarks/crop/{recording}.{preset}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=settings("preset", "crop_coverage", "fill_color"),
+        code=code_of("crop"),
     message:
         "Choosing the part of the grid that {wildcards.recording} needs"
     script:

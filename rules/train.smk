@@ -11,12 +11,6 @@ rule train:
     output:
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
         log=f"{EXPERIMENT}/training_log.csv",
-    params:
-        settings=settings("experiment", "network", "training", "loss", "augmentation"),
-        heldout=heldout_cameras(training_recordings),
-        split=split_of_preset,
-        device=config["device"],
-        code=code_of("train"),
     log:
         "logs/train/{experiment}.log",
     benchmark:
@@ -28,6 +22,12 @@ rule train:
         gpu=GPUS,
         mem_mb=16000,
         runtime="12h",
+    params:
+        settings=settings("experiment", "network", "training", "loss", "augmentation"),
+        heldout=heldout_cameras(training_recordings),
+        split=split_of_preset,
+        device=config["device"],
+        code=code_of("train"),
     message:
         "Training {wildcards.experiment}"
     script:

@@ -11,15 +11,15 @@ rule training_curves:
             caption="captions/training_curves.rst",
             labels={"experiment": "{experiment}"},
         ),
-    params:
-        settings=config["plots"],
-        code=code_of("training_curves"),
     log:
         "logs/training_curves/{experiment}.log",
     benchmark:
         "results/benchmarks/training_curves/{experiment}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=config["plots"],
+        code=code_of("training_curves"),
     message:
         "Drawing the training curves of {wildcards.experiment}"
     script:
@@ -38,16 +38,16 @@ rule comparison:
             caption="captions/comparison.rst",
             labels={"experiment": "{experiment}", "recording": "{recording}"},
         ),
-    params:
-        settings=config["plots"],
-        heldout=heldout_cameras(this_recording),
-        code=code_of("comparison"),
     log:
         "logs/comparison/{experiment}.{recording}.log",
     benchmark:
         "results/benchmarks/comparison/{experiment}.{recording}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        settings=config["plots"],
+        heldout=heldout_cameras(this_recording),
+        code=code_of("comparison"),
     message:
         "Drawing truth against prediction for {wildcards.experiment} on {wildcards.recording}"
     script:

@@ -38,7 +38,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def save_npz(path: str | Path, **arrays: np.ndarray | float | int) -> None:
+def save_npz(path: str | Path, **arrays: np.ndarray | float) -> None:
     """`np.savez_compressed`, atomically."""
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)

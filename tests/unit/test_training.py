@@ -1,0 +1,186 @@
+"""Training: the same twice, the same after a kill, and an end with a name where the loss breaks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+
+from pose_splatter import training
+from pose_splatter.dataset import Augmentation, FrameDataset, Recording
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.evaluation import read_render, read_renders
+from pose_splatter.frames import FrameStore
+from pose_splatter.losses import LossWeights
+from pose_splatter.model import NetworkConfig
+from pose_splatter.rendering import write_renders
+from pose_splatter.tracking import Track
+from pose_splatter.training import TrainingConfig, load_model, train
+from pose_splatter.volume import Crop
+
+from ..conftest import ring_rig, silhouettes, walking_balls
+
+NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
+CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, seed=5)
+AUGMENTATION = Augmentation(drop_camera=0.5, turn=20, shift=1)
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    """Twelve frames of walking balls, of which frame 2 is empty."""
+    rig, balls = ring_rig(5, width=80, height=60), walking_balls(12)
+    rig = replace(rig, intrinsics=rig.intrinsics * np.array([0.5, 0.5, 1])[:, None])
+    masks = np.stack([silhouettes(rig, frame, radius=25) for frame in balls])
+    masks[2] = 0
+    images = np.where(masks[..., None] > 0, np.uint8([90, 140, 60]), np.uint8(255))
+    visible = masks.any(axis=(1, 2, 3))
+    return Recording(
+        name="balls",
+        store=FrameStore(zarr.array(images), zarr.array(masks), np.arange(12), rig.names, 1),
+        rig=rig,
+        track=Track(
+            visible,
+            balls.mean(axis=1),
+            np.zeros(12),
+            np.tile(np.eye(3), (12, 1, 1)),
+            np.tile([60.0, 30.0], (12, 1)),
+        ),
+        crop=Crop(16, 150.0, ((0, 16), (0, 16), (0, 16)), 1.0, 0.5),
+        observed=(0, 2, 3, 4),
+        heldout=(1,),
+    )
+
+
+def run(folder, recording, config=CONFIG, fingerprint="same"):
+    train(
+        [recording],
+        (0.5, 0.25, 0.25),
+        NETWORK,
+        config,
+        LossWeights(),
+        AUGMENTATION,
+        checkpoint=folder / "checkpoint.pt",
+        log=folder / "training_log.csv",
+        state=folder / "training_state.pt",
+        fingerprint=fingerprint,
+        device="cpu",
+        threads=2,
+    )
+    return pd.read_csv(folder / "training_log.csv").drop(columns=["seconds", "memory_mb"])
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["weights"]
+
+
+def test_the_same_seed_gives_the_same_model(tmp_path, recording):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    logs = [run(tmp_path / name, recording) for name in "ab"]
+    pd.testing.assert_frame_equal(*logs, check_exact=True)
+    for one, other in zip(*(weights(tmp_path / n).values() for n in "ab"), strict=True):
+        assert torch.equal(one, other)
+    assert logs[0]["train_loss"].iloc[-1] < logs[0]["train_loss"].iloc[0]
+    (tmp_path / "c").mkdir()
+    other_seed = run(tmp_path / "c", recording, replace(CONFIG, seed=6))
+    assert not np.allclose(other_seed["train_loss"], logs[0]["train_loss"])
+
+
+def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "a", recording)
+    save = training._Run.save
+
+    def save_and_die(self, *arguments):
+        save(self, *arguments)
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training._Run, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "b", recording)
+    assert not (tmp_path / "b/checkpoint.pt").exists()
+    pd.testing.assert_frame_equal(run(tmp_path / "b", recording), whole, check_exact=True)
+    for one, other in zip(*(weights(tmp_path / n).values() for n in "ab"), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
+    first = run(tmp_path, recording)
+    longer = run(tmp_path, recording, replace(CONFIG, epochs=4))
+    pd.testing.assert_frame_equal(longer[:3], first, check_exact=True)
+    assert len(longer) == 4
+    anew = run(tmp_path, recording, replace(CONFIG, epochs=1), fingerprint="other")
+    assert len(anew) == 1
+
+
+def test_the_best_validation_epoch_is_kept(tmp_path, recording, monkeypatch):
+    """Made-up validation losses whose least is in the second epoch."""
+    losses = iter([0.5, 0.2, 0.9])
+    monkeypatch.setattr(
+        training,
+        "_validate",
+        lambda *_: iter([dict.fromkeys(["loss", "iou", "image"], next(losses))]),
+    )
+    run(tmp_path, recording)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert saved["epoch"] == 1
+    assert saved["valid_loss"] == 0.2
+
+
+def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypatch):
+    compute = training.compute_losses
+
+    def broken(rendering, batch, loss_weights):
+        losses = compute(rendering, batch, loss_weights)
+        return losses | {"loss": losses["loss"] * float("nan")} if batch.frame == 4 else losses
+
+    monkeypatch.setattr(training, "compute_losses", broken)
+    with pytest.raises(
+        PoseSplatterError, match=r"loss is nan.*epoch 0 at frame 4 of recording balls"
+    ):
+        run(tmp_path, recording)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_absent_frames_are_skipped(recording):
+    frames = [FrameDataset([(recording, range(6))])[n].frame for n in range(5)]
+    assert frames == [0, 1, 3, 4, 5]
+    assert len(FrameDataset([(recording, range(6))])) == 5
+
+
+def test_held_out_cameras_are_never_read(recording):
+    """Poisoned held-out images and masks change no training frame."""
+    images, masks = recording.store.images[:], recording.store.masks[:]
+    images[:, 1], masks[:, 1] = 7, 1
+    store = replace(recording.store, images=zarr.array(images), masks=zarr.array(masks))
+    poisoned = replace(recording, store=store)
+    one, other = (FrameDataset([(r, range(6))], AUGMENTATION)[3] for r in (recording, poisoned))
+    assert len(one.images) == 4
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.volume.features, other.volume.features)
+
+
+def test_renders_of_a_trained_model(tmp_path, recording):
+    run(tmp_path, recording)
+    model = load_model(tmp_path / "checkpoint.pt", "cpu")
+    write_renders(tmp_path / "r.h5", model, recording, [1, 2, 9], "cpu")
+    renders = dict(read_renders(tmp_path / "r.h5"))
+    assert list(renders) == [1, 2, 9]
+    assert renders[1].shape == (5, 60, 80, 4)
+    assert (renders[2] == [255, 255, 255, 0]).all(), "an absent animal is rendered as nothing"
+    assert (renders[9][..., 3] > 128).any(axis=(1, 2)).all()
+    np.testing.assert_array_equal(read_render(tmp_path / "r.h5", 9), renders[9])
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    torch.save({"weights": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(PoseSplatterError, match=r"checkpoint\.pt: not a checkpoint"):
+        load_model(tmp_path / "checkpoint.pt", "cpu")
+    (tmp_path / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(PoseSplatterError, match=r"checkpoint\.pt: not a checkpoint"):
+        load_model(tmp_path / "checkpoint.pt", "cpu")

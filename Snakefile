@@ -17,9 +17,10 @@ include: "rules/preprocess.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/visualize.smk"
+include: "rules/compare.smk"
 
 
 rule all:
     default_target: True
     input:
-        results_of(config["experiments"]),
+        results_of(config["run"]),

@@ -143,23 +143,59 @@ def split_of_preset(wildcards):
     return section_of("preset", preset_of(wildcards))["split"]
 
 
-def results_of(experiments):
-    """Everything that experiments are for: metrics, renders and pictures of each recording."""
+def starting_point(wildcards):
+    """What an experiment's first weights come from: another's checkpoint, a release, or nothing."""
+    init_from = section_of("experiment", wildcards.experiment)["init_from"]
+    if init_from in config["experiments"]:
+        return EXPERIMENT.format(experiment=init_from) + "/checkpoint.pt"
+    return init_from or []
+
+
+def applied_recordings(wildcards):
+    return section_of("experiment", wildcards.experiment)["apply"]
+
+
+def applied_metrics(wildcards):
+    """The metrics of an experiment on every recording that it is applied to."""
+    return expand(
+        f"{APPLIED}/metrics_test.csv",
+        experiment=wildcards.experiment,
+        recording=applied_recordings(wildcards),
+    )
+
+
+def settings_of_experiment(name):
+    """Everything that config says of an experiment, its preset included."""
+    experiment = config["experiments"][name]
+    return experiment | {"preset": config["presets"][experiment["preset"]]}
+
+
+COMPARED = config["comparison"]["experiments"]
+OUTCOMES = [(name, recording) for name in COMPARED for recording in config["experiments"][name]["apply"]]
+
+
+def outcome_files(name):
+    """One file of every experiment and recording that are compared."""
     return [
-        target
-        for name, experiment in experiments.items()
-        for target in [
+        f"{EXPERIMENT}/{name}".format(experiment=experiment, recording=recording)
+        for experiment, recording in OUTCOMES
+    ]
+
+
+def results_of(experiments):
+    """Everything that experiments are for: metrics, renders, pictures, and how they compare."""
+    targets = ["results/comparison/comparison.md"]
+    for name in experiments:
+        experiment = config["experiments"][name]
+        files = ["metrics_test.csv", "rendered_images.h5", "visualization/comparison.png"]
+        targets += [
+            f"results/experiments/{name}/checkpoint.pt",
             f"results/experiments/{name}/training_curves.png",
-            *expand(
-                "results/experiments/{experiment}/{recording}/{file}",
-                experiment=name,
-                recording=experiment["apply"],
-                file=["metrics_test.csv", "rendered_images.h5", "visualization/comparison.png"],
-            ),
+            *expand(APPLIED + "/{file}", experiment=name, recording=experiment["apply"], file=files),
             *expand(
                 f"{PREPROCESSED}/hull_metrics_test.csv",
                 recording=experiment["apply"],
                 preset=experiment["preset"],
             ),
         ]
-    ]
+    return targets

@@ -8,6 +8,7 @@ rule train:
         crop=preprocessed("crop.json", training_recordings),
         cameras=upright_cameras("cameras.h5", training_recordings),
         vertical_lines=upright_cameras("vertical_lines.npz", training_recordings),
+        init_from=starting_point,
     output:
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
         log=f"{EXPERIMENT}/training_log.csv",
@@ -23,7 +24,7 @@ rule train:
         mem_mb=16000,
         runtime="12h",
     params:
-        settings=settings("experiment", "network", "training", "loss", "augmentation"),
+        settings=settings("experiment", "preset", "train", "network", "training", "loss", "augmentation"),
         heldout=heldout_cameras(training_recordings),
         split=split_of_preset,
         device=config["device"],

@@ -26,7 +26,7 @@ rule training_curves:
         "../src/scripts/training_curves.py"
 
 
-rule comparison:
+rule truth_against_prediction:
     input:
         renders=f"{APPLIED}/rendered_images.h5",
         images=preprocessed("images.zarr", this_recording),
@@ -35,20 +35,20 @@ rule comparison:
         report(
             f"{APPLIED}/visualization/comparison.png",
             category="Evaluation",
-            caption="captions/comparison.rst",
+            caption="captions/truth_against_prediction.rst",
             labels={"experiment": "{experiment}", "recording": "{recording}"},
         ),
     log:
-        "logs/comparison/{experiment}.{recording}.log",
+        "logs/truth_against_prediction/{experiment}.{recording}.log",
     benchmark:
-        "results/benchmarks/comparison/{experiment}.{recording}.tsv"
+        "results/benchmarks/truth_against_prediction/{experiment}.{recording}.tsv"
     conda:
         "../envs/cpu.yaml"
     params:
         settings=config["plots"],
         heldout=heldout_cameras(this_recording),
-        code=code_of("comparison"),
+        code=code_of("truth_against_prediction"),
     message:
         "Drawing truth against prediction for {wildcards.experiment} on {wildcards.recording}"
     script:
-        "../src/scripts/comparison.py"
+        "../src/scripts/truth_against_prediction.py"

@@ -17,34 +17,68 @@ Settings = dict[str, Any]
 def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
     """The whole configuration with every default in its place.
 
-    Experiments are merged over `defaults`; each recording, preset and experiment is checked after
-    that, and that what they name exists. Raises PoseSplatterError, one sentence with the key.
+    Presets are merged over the preset `default`, experiments over `defaults`; every recording,
+    preset and experiment is checked after that, and that what they name exists. Raises
+    PoseSplatterError, one sentence with the key.
     """
     resolved = _checked(config, Path(schemas, "config.schema.yaml"), "config")
-    for kind, schema in (("recordings", "recording"), ("presets", "preset")):
-        for name, settings in resolved[kind].items():
-            where = f"{kind}: {name}"
-            resolved[kind][name] = _checked(settings, Path(schemas, f"{schema}.schema.yaml"), where)
-    for name, overrides in resolved["experiments"].items():
-        merged = merge(resolved["defaults"], overrides or {})
+    recordings, presets = resolved["recordings"], resolved["presets"]
+    for name, recording in recordings.items():
+        where = f"recordings: {name}"
+        recordings[name] = _checked(recording, Path(schemas, "recording.schema.yaml"), where)
+        _check_cameras(recordings[name], where)
+    for name, overrides in presets.items():
+        merged = merge(presets.get("default") or {}, overrides or {})
+        presets[name] = _checked(merged, Path(schemas, "preset.schema.yaml"), f"presets: {name}")
+    experiments = resolved["experiments"]
+    for name, overrides in experiments.items():
         where = f"experiments: {name}"
-        settings = _checked(merged, Path(schemas, "experiment.schema.yaml"), where)
-        _require_known(settings["preset"], resolved["presets"], f"{where}: preset")
+        merged = merge(resolved["defaults"], overrides or {})
+        experiments[name] = _checked(merged, Path(schemas, "experiment.schema.yaml"), where)
+        _require_known(experiments[name]["preset"], presets, f"{where}: preset")
         for key in ("train", "apply"):
-            for recording in settings[key]:
-                _require_known(recording, resolved["recordings"], f"{where}: {key}")
-        resolved["experiments"][name] = settings
-    for name, recording in resolved["recordings"].items():
-        for key in ("cameras", "heldout_cameras"):  # YAML reads 0 as a number; here it is a name
-            recording[key] = [str(camera) for camera in recording[key]]
-        where = f"recordings: {name}: heldout_cameras"
-        for camera in recording["heldout_cameras"]:
-            _require_known(camera, recording["cameras"], where)
-        if len(recording["cameras"]) - len(recording["heldout_cameras"]) < 2:
-            raise PoseSplatterError(
-                f"config: {where} leaves fewer than two cameras to carve with; hold out fewer."
-            )
+            for recording in experiments[name][key]:
+                _require_known(recording, recordings, f"{where}: {key}")
+    _check_starting_points(experiments)
+    resolved["run"] = resolved["run"] or list(experiments)
+    comparison = resolved["comparison"]
+    comparison["experiments"] = comparison["experiments"] or resolved["run"]
+    comparison["baseline"] = comparison["baseline"] or comparison["experiments"][0]
+    for where, names in (
+        ("run", resolved["run"]),
+        ("comparison: experiments", comparison["experiments"]),
+        ("comparison: baseline", [comparison["baseline"]]),
+    ):
+        for name in names:
+            _require_known(name, experiments, where)
     return resolved
+
+
+def _check_cameras(recording: Settings, where: str) -> None:
+    """Turn camera names into strings (YAML reads 0 as a number); held-out ones must be known."""
+    for key in ("cameras", "heldout_cameras"):
+        recording[key] = [str(camera) for camera in recording[key]]
+    for camera in recording["heldout_cameras"]:
+        _require_known(camera, recording["cameras"], f"{where}: heldout_cameras")
+    if len(recording["cameras"]) - len(recording["heldout_cameras"]) < 2:
+        raise PoseSplatterError(
+            f"config: {where}: heldout_cameras leaves fewer than two cameras to carve with; hold "
+            "out fewer."
+        )
+
+
+def _check_starting_points(experiments: Settings) -> None:
+    """No experiment may, through init_from, start from itself."""
+    for name in experiments:
+        seen, current = [name], experiments[name]["init_from"]
+        while current in experiments:
+            if current in seen:
+                raise PoseSplatterError(
+                    f"config: experiments: {name}: init_from leads in a circle "
+                    f"({' -> '.join([*seen, current])}); start one of them from nothing."
+                )
+            seen.append(current)
+            current = experiments[current]["init_from"]
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:

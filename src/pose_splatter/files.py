@@ -44,7 +44,12 @@ def save_npz(path: str | Path, **arrays: np.ndarray | float) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
+def save_text(path: str | Path, text: str) -> None:
+    """Write a text file, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
 def save_json(path: str | Path, content: dict[str, Any]) -> None:
     """Indented JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    save_text(path, json.dumps(content, indent=2) + "\n")

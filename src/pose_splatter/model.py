@@ -1,6 +1,7 @@
 """From a carved volume to Gaussians to pictures (Goffinet et al. 2025, section 3)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,8 +15,8 @@ from pose_splatter.rasterize import rasterization
 
 # Of a Gaussian that starts where it was carved: standard deviation in voxels, and its opacity
 # where one camera does not see the voxel and where all do.
-START_SCALE = 0.5
-START_OPACITY = (0.01, 0.9)
+START_SCALE = 0.6
+START_OPACITY = (0.05, 0.9)
 MAX_OFFSET = 1.0  # voxels
 MAX_LOG_SCALE = 1.5
 OUTPUTS = (3, 4, 3, 1, 3)  # offset, quaternion, log scale, opacity, colour
@@ -26,10 +27,15 @@ class NetworkConfig:
     """Sizes of the network. `unets: 0` is the ablation: voxels are decoded without context."""
 
     unets: int = 1
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: tuple[int, ...] = (16, 32, 64, 96)
     stride: int = 2
     features: int = 16
     hidden: int = 64
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "NetworkConfig":
+        """From settings as YAML or JSON hold them, with lists for tuples."""
+        return cls(**{**settings, "channels": tuple(settings["channels"])})
 
 
 @dataclass(frozen=True)

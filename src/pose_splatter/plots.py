@@ -55,7 +55,7 @@ def plot_training(log: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_comparison(
+def plot_truth_against_prediction(
     images: UInt8[ndarray, "camera h w 3"],
     masks: UInt8[ndarray, "camera h w"],
     renders: UInt8[ndarray, "camera h w 4"],
@@ -103,3 +103,41 @@ def _square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, sl
         slice(max((start + end) // 2 - half, 0), (start + end) // 2 + half) for start, end in ends
     )
     return rows, columns
+
+
+SHOWN_METRICS = {"iou": "IoU", "psnr_fg": "PSNR on the animal's box (dB)", "ssim": "SSIM"}
+
+
+def plot_experiments(table: pd.DataFrame) -> Figure:
+    """Metrics of experiments (rows of `comparison.compare`), observed and held-out side by side."""
+    recordings = list(table["recording"].unique())
+    experiments = list(table["experiment"].unique())
+    figure, axes = plt.subplots(
+        len(recordings),
+        len(SHOWN_METRICS),
+        figsize=(4 * len(SHOWN_METRICS), 1.6 + (0.5 * len(experiments) + 0.6) * len(recordings)),
+        layout="constrained",
+        squeeze=False,
+    )
+    styles = {
+        "observed": ("observed cameras", BLUE, -0.19),
+        "heldout": ("held-out cameras", ORANGE, 0.19),
+    }
+    for row, recording in zip(axes, recordings, strict=True):
+        chosen = table[table["recording"] == recording]
+        for axis, (metric, title) in zip(row, SHOWN_METRICS.items(), strict=True):
+            for role, (label, color, offset) in styles.items():
+                values = chosen[chosen["role"] == role].set_index("experiment")[metric]
+                values = values.reindex(experiments)
+                places = np.arange(len(experiments)) + offset
+                bars = axis.barh(places, values, height=0.36, color=color, label=label)
+                axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
+            axis.set(title=title, yticks=range(len(experiments)))
+            axis.set_yticklabels(experiments if axis is row[0] else [])
+            axis.invert_yaxis()
+            axis.margins(x=0.15)
+            axis.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel(recording)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numba
 import torch
 from torch.utils.data import DataLoader
 
+from pose_splatter.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from pose_splatter.dataset import Augmentation, FrameBatch, FrameDataset, Recording
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
@@ -51,14 +53,18 @@ def train(
     log: str | Path,
     state: str | Path,
     fingerprint: str,
+    settings: dict[str, Any],
     device: str,
     threads: int,
+    init_from: str | Path | None = None,
 ) -> None:
     """Train on the first part of every recording and write checkpoint.pt and training_log.csv.
 
     After every epoch the whole training state goes to `state`. A run whose `fingerprint` (of
     everything that shapes the result except the number of epochs) agrees with the one in there
-    goes on from that epoch. Raises PoseSplatterError where the loss is no longer finite.
+    goes on from that epoch. `init_from`, a checkpoint or a release, gives the first weights of a
+    run that starts; `settings` go into the checkpoint as they are. Raises PoseSplatterError where
+    the loss is no longer finite.
     """
     use_threads(threads)
     splits = [split_frames(len(recording.track), fractions) for recording in recordings]
@@ -71,7 +77,8 @@ def train(
             f"to train on and {len(validation)} to validate; check masks and split in config."
         )
     run = _Run(network, config, len(training), device)
-    run.resume(state, fingerprint)
+    if not run.resume(state, fingerprint) and init_from:
+        run.start_from(init_from)
     total = (config.epochs - run.epoch) * len(training)
     with ProgressBar("training", total) as bar:
         while run.epoch < config.epochs:
@@ -97,7 +104,7 @@ def train(
                 row["valid_loss"],
                 run.best_epoch,
             )
-    run.write(checkpoint, log)
+    run.write(checkpoint, log, settings)
 
 
 def state_path(checkpoint: str | Path) -> Path:
@@ -167,13 +174,25 @@ class _Run:
                 temporary,
             )
 
-    def resume(self, path: str | Path, fingerprint: str) -> None:
+    def start_from(self, path: str | Path) -> None:
+        """Take over the weights of another model of the same sizes."""
+        other = load_checkpoint(path)
+        if other.network != self.network:
+            raise PoseSplatterError(
+                f"{path}: the model has the sizes {asdict(other.network)}, but this experiment has "
+                f"{asdict(self.network)}; set network to the former in config."
+            )
+        self.model.load_state_dict(other.weights)
+        logger.info("starting from %s", path)
+
+    def resume(self, path: str | Path, fingerprint: str) -> bool:
+        """Go on where a run of the same fingerprint ended; False where there was none."""
         if not Path(path).exists():
-            return
+            return False
         saved = torch.load(path, map_location=self.device, weights_only=True)
         if saved["fingerprint"] != fingerprint:
             logger.info("%s belongs to other settings or data: training starts anew", path)
-            return
+            return False
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         # Not the scheduler's own state: more epochs stretch the cosine from here on.
@@ -182,35 +201,17 @@ class _Run:
         self.best_epoch, self.best_loss = saved["best_epoch"], saved["best_loss"]
         self.best_weights = saved["best_weights"]
         logger.info("going on after epoch %d from %s", self.epoch - 1, path)
+        return True
 
-    def write(self, checkpoint: str | Path, log: str | Path) -> None:
-        with atomic_path(checkpoint) as temporary:
-            torch.save(
-                {
-                    "network": asdict(self.network),
-                    "weights": self.best_weights,
-                    "epoch": self.best_epoch,
-                    "valid_loss": self.best_loss,
-                },
-                temporary,
-            )
+    def write(self, checkpoint: str | Path, log: str | Path, settings: dict[str, Any]) -> None:
+        save_checkpoint(
+            checkpoint,
+            Checkpoint(self.network, self.best_weights, settings, self.best_epoch, self.best_loss),
+        )
         with atomic_path(log) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
-
-
-def load_model(checkpoint: str | Path, device: str) -> PoseSplatter:
-    """The model of checkpoint.pt, ready to use."""
-    try:
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        model = PoseSplatter(NetworkConfig(**saved["network"]))
-        model.load_state_dict(saved["weights"])
-    except Exception as error:  # torch.load raises whatever the junk makes it stumble over
-        raise PoseSplatterError(
-            f"{checkpoint}: not a checkpoint of this program ({error}); delete it and train again."
-        ) from error
-    return model.to(device).eval()
 
 
 def _warmup_cosine(step: int, warmup: int, total: int) -> float:

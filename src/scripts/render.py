@@ -1,10 +1,11 @@
 """Render the test frames of a recording by an experiment's model."""
 
+from pose_splatter.checkpoints import load_checkpoint
 from pose_splatter.dataset import load_recording
 from pose_splatter.frames import split_frames
 from pose_splatter.progress import job
 from pose_splatter.rendering import write_renders
-from pose_splatter.training import choose_device, load_model, use_threads
+from pose_splatter.training import choose_device, use_threads
 
 with job(snakemake.log[0]):
     ((name, heldout),) = snakemake.params.heldout.items()
@@ -22,7 +23,7 @@ with job(snakemake.log[0]):
     use_threads(snakemake.threads)
     write_renders(
         snakemake.output[0],
-        load_model(inputs.checkpoint, device),
+        load_checkpoint(inputs.checkpoint).model(device),
         recording,
         split_frames(len(recording.store), snakemake.params.split).test,
         device,

@@ -22,7 +22,7 @@ with job(snakemake.log[0]):
     train(
         [load_recording(name, heldout, *paths) for (name, heldout), *paths in inputs],
         params.split,
-        NetworkConfig(**settings["network"]),
+        NetworkConfig.of(settings["network"]),
         TrainingConfig(**settings["training"]),
         LossWeights(**settings["loss"]),
         Augmentation(**settings["augmentation"]),
@@ -38,6 +38,8 @@ with job(snakemake.log[0]):
             },
             snakemake.input,
         ),
+        settings=settings,
         device=choose_device(params.device),
         threads=snakemake.threads,
+        init_from=snakemake.input.init_from or None,
     )

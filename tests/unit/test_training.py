@@ -9,6 +9,7 @@ import torch
 import zarr
 
 from pose_splatter import training
+from pose_splatter.checkpoints import load_checkpoint, write_release
 from pose_splatter.dataset import Augmentation, FrameDataset, Recording
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.evaluation import read_render, read_renders
@@ -17,7 +18,7 @@ from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
 from pose_splatter.rendering import write_renders
 from pose_splatter.tracking import Track
-from pose_splatter.training import TrainingConfig, load_model, train
+from pose_splatter.training import TrainingConfig, train
 from pose_splatter.volume import Crop
 
 from ..conftest import ring_rig, silhouettes, walking_balls
@@ -53,11 +54,11 @@ def recording() -> Recording:
     )
 
 
-def run(folder, recording, config=CONFIG, fingerprint="same"):
+def run(folder, recording, config=CONFIG, fingerprint="same", init_from=None, network=NETWORK):
     train(
         [recording],
         (0.5, 0.25, 0.25),
-        NETWORK,
+        network,
         config,
         LossWeights(),
         AUGMENTATION,
@@ -65,8 +66,10 @@ def run(folder, recording, config=CONFIG, fingerprint="same"):
         log=folder / "training_log.csv",
         state=folder / "training_state.pt",
         fingerprint=fingerprint,
+        settings={"train": ["balls"], "preset": "small"},
         device="cpu",
         threads=2,
+        init_from=init_from,
     )
     return pd.read_csv(folder / "training_log.csv").drop(columns=["seconds", "memory_mb"])
 
@@ -167,7 +170,7 @@ def test_held_out_cameras_are_never_read(recording):
 
 def test_renders_of_a_trained_model(tmp_path, recording):
     run(tmp_path, recording)
-    model = load_model(tmp_path / "checkpoint.pt", "cpu")
+    model = load_checkpoint(tmp_path / "checkpoint.pt").model("cpu")
     write_renders(tmp_path / "r.h5", model, recording, [1, 2, 9], "cpu")
     renders = dict(read_renders(tmp_path / "r.h5"))
     assert list(renders) == [1, 2, 9]
@@ -177,10 +180,16 @@ def test_renders_of_a_trained_model(tmp_path, recording):
     np.testing.assert_array_equal(read_render(tmp_path / "r.h5", 9), renders[9])
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
-    torch.save({"weights": {}}, tmp_path / "checkpoint.pt")
-    with pytest.raises(PoseSplatterError, match=r"checkpoint\.pt: not a checkpoint"):
-        load_model(tmp_path / "checkpoint.pt", "cpu")
-    (tmp_path / "checkpoint.pt").write_bytes(b"junk")
-    with pytest.raises(PoseSplatterError, match=r"checkpoint\.pt: not a checkpoint"):
-        load_model(tmp_path / "checkpoint.pt", "cpu")
+def test_a_model_starts_from_another(tmp_path, recording):
+    """Started from a trained model, the first epoch is already better than that model's first."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    first = run(tmp_path / "a", recording)
+    write_release(tmp_path / "release", load_checkpoint(tmp_path / "a/checkpoint.pt"), "card")
+    for start in (tmp_path / "a/checkpoint.pt", tmp_path / "release"):
+        tuned = run(tmp_path / "b", recording, fingerprint=str(start), init_from=start)
+        assert tuned["train_loss"][0] < first["train_loss"][0]
+        assert tuned["valid_loss"][0] < first["valid_loss"][0]
+    other = replace(NETWORK, hidden=12)
+    with pytest.raises(PoseSplatterError, match=r"release: the model has the sizes .* network"):
+        run(tmp_path / "b", recording, network=other, init_from=start, fingerprint="sizes")

@@ -1,8 +1,11 @@
-"""Real Snakemake runs, each in a folder of its own, on the demo made small."""
+"""Real Snakemake runs, each in a copy of the workflow of its own, on the demo made small."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).parent / "small.yaml"
+WORKFLOW = ("Snakefile", "rules", "src", "config", "profiles", "envs")
 
 
 @dataclass
@@ -20,36 +24,56 @@ class Run:
     code: int
     output: str
 
-    def rules(self) -> set[str]:
-        """The rules of a dry run's job table."""
+    def jobs(self) -> dict[str, int]:
+        """How many jobs of each rule a dry run would run."""
+        if "Nothing to be done" in self.output:
+            return {}
         table = self.output.split("Job stats:")[-1].split("total")[0]
-        return {line.split()[0] for line in table.splitlines() if line[-1:].isdigit()}
+        rows = [line.split() for line in table.splitlines()[2:] if line.strip()]
+        return {rule: int(count) for rule, count in rows if count.isdigit()}
 
 
 class Workspace:
-    """A folder with the demo's resources in it, in which Snakemake runs."""
+    """A folder with the workflow and the demo's files in it, in which Snakemake runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "resources").symlink_to(ROOT / "resources")
+
+    @classmethod
+    def new(cls, folder: Path) -> "Workspace":
+        for name in WORKFLOW:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, folder / name)
+        shutil.copytree(ROOT / "resources/demo", folder / "resources/demo")
+        return cls(folder)
+
+    def copied(self, folder: Path) -> "Workspace":
+        """The same, results and Snakemake's memory of them included, elsewhere."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Workspace(folder)
+
+    def command(self, *targets: str, dry: bool = False, overrides: dict | None = None) -> list[str]:
+        extra = self.folder / "overrides.yaml"
+        extra.write_text(yaml.safe_dump(overrides or {}))
+        return [
+            *(sys.executable, "-m", "snakemake", "--cores", "2", *(["--dry-run"] if dry else [])),
+            *("--configfile", "config/config.yaml", str(SMALL), str(extra), "--", *targets),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
     def run(self, *targets: str, dry: bool = False, overrides: dict | None = None) -> Run:
         """Ask Snakemake for targets, everything by default, with `overrides` over the config."""
-        extra = self.folder / "overrides.yaml"
-        extra.write_text(yaml.safe_dump(overrides or {}))
-        command = [
-            *(sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"),
-            *("--directory", self.folder, "--cores", "2", *(["--dry-run"] if dry else [])),
-            *("--configfile", ROOT / "config/config.yaml", SMALL, extra, "--", *targets),
-        ]
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
         done = subprocess.run(
-            [str(part) for part in command],
+            self.command(*targets, dry=dry, overrides=overrides),
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=400,
-            env=environment,
+            env=self.environment,
             check=False,
         )
         return Run(done.returncode, done.stdout)
@@ -59,16 +83,35 @@ class Workspace:
         assert run.code == 0, run.output
         return run
 
+    @contextmanager
+    def changed(self, name: str) -> Iterator[Path]:
+        """A file or folder to change or delete for a while; put back as it was, times included."""
+        path, kept = self.folder / name, self.folder / "kept"
+        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy(path, kept)
+        try:
+            yield path
+        finally:
+            remove(path)
+            kept.rename(path)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
 
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
-    return Workspace(tmp_path)
+    return Workspace.new(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workspace:
     """A workspace in which everything has been made, of two experiments."""
-    workspace = Workspace(tmp_path_factory.mktemp("a finished run"))
+    workspace = Workspace.new(tmp_path_factory.mktemp("a finished run"))
     run = workspace.run()
     assert run.code == 0, run.output
     return workspace

@@ -1,0 +1,53 @@
+"""Experiments side by side, and models to give away."""
+
+
+rule compare_experiments:
+    input:
+        metrics=outcome_files("{recording}/metrics_test.csv"),
+        logs=outcome_files("training_log.csv"),
+        checkpoints=outcome_files("checkpoint.pt"),
+    output:
+        csv="results/comparison/comparison.csv",
+        markdown="results/comparison/comparison.md",
+        figure=report(
+            "results/comparison/comparison.png",
+            category="Comparison",
+            caption="captions/compare_experiments.rst",
+        ),
+    params:
+        outcomes=OUTCOMES,
+        settings={name: settings_of_experiment(name) for name in COMPARED},
+        baseline=config["comparison"]["baseline"],
+        plots=config["plots"],
+        code=code_of("compare_experiments"),
+    log:
+        "logs/compare_experiments.log",
+    benchmark:
+        "results/benchmarks/compare_experiments.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Comparing experiments"
+    script:
+        "../src/scripts/compare_experiments.py"
+
+
+rule release:
+    input:
+        checkpoint=f"{EXPERIMENT}/checkpoint.pt",
+        metrics=applied_metrics,
+    output:
+        directory(f"{EXPERIMENT}/release"),
+    params:
+        recordings=applied_recordings,
+        code=code_of("release"),
+    log:
+        "logs/release/{experiment}.log",
+    benchmark:
+        "results/benchmarks/release/{experiment}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    message:
+        "Packing the model of {wildcards.experiment} to give away"
+    script:
+        "../src/scripts/release.py"

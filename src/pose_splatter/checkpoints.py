@@ -1,0 +1,114 @@
+"""Trained models on disk: checkpoint.pt to go on from, a release folder to give away."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path, save_json
+from pose_splatter.model import NetworkConfig, PoseSplatter
+
+WEIGHTS, CONFIG, CARD, CHECKSUMS = "model.safetensors", "config.json", "README.md", "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's weights, and what made them: network sizes, settings, best epoch and its loss."""
+
+    network: NetworkConfig
+    weights: dict[str, Tensor]
+    settings: dict[str, Any]
+    epoch: int
+    valid_loss: float
+
+    def model(self, device: str) -> PoseSplatter:
+        """The model, ready to use."""
+        model = PoseSplatter(self.network)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write checkpoint.pt; it holds tensors and plain values alone."""
+    with atomic_path(path) as temporary:
+        torch.save({**vars(checkpoint), "network": asdict(checkpoint.network)}, temporary)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read checkpoint.pt, or a release folder. No code in the file is ever run."""
+    try:
+        if Path(path).is_dir():
+            saved = json.loads(Path(path, CONFIG).read_text())
+            saved["weights"] = load_file(Path(path, WEIGHTS))
+        else:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+        network = NetworkConfig.of(saved["network"])
+        PoseSplatter(network).load_state_dict(saved["weights"])
+        return Checkpoint(**{**saved, "network": network})
+    except Exception as error:  # torch.load raises whatever the junk makes it stumble over
+        raise PoseSplatterError(
+            f"{path}: not a checkpoint of this program ({str(error).splitlines()[0]}); delete it "
+            "and train again, or name another."
+        ) from error
+
+
+def write_release(path: str | Path, checkpoint: Checkpoint, card: str) -> None:
+    """Write a folder with the weights alone, their configuration, a model card and checksums."""
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        save_file(checkpoint.weights, temporary / WEIGHTS)
+        content = {**vars(checkpoint), "network": asdict(checkpoint.network)}
+        del content["weights"]
+        save_json(temporary / CONFIG, content)
+        (temporary / CARD).write_text(card)
+        sums = "".join(
+            f"{hashlib.sha256((temporary / name).read_bytes()).hexdigest()}  {name}\n"
+            for name in (CARD, CONFIG, WEIGHTS)
+        )
+        (temporary / CHECKSUMS).write_text(sums)
+
+
+def model_card(
+    experiment: str,
+    checkpoint: Checkpoint,
+    recordings: Mapping[str, str],
+    version: str,
+) -> str:
+    """The card's Markdown; `recordings` maps those it was evaluated on to their metrics tables."""
+    settings = checkpoint.settings
+    parameters = sum(weight.numel() for weight in checkpoint.weights.values())
+    tables = "\n\n".join(f"### {name}\n\n{table}" for name, table in recordings.items())
+    return f"""# {experiment}
+
+A Pose Splatter model: from the carved volume of an animal, seen by several calibrated cameras, to
+3D Gaussians. Weights in `{WEIGHTS}` ({parameters:,} parameters), sizes and settings in `{CONFIG}`.
+
+To start from it, set `init_from:` of an experiment to this folder.
+
+## Data
+
+Trained on {", ".join(settings["train"])} (preset {settings["preset"]}). Weights are those of epoch
+{checkpoint.epoch}, with a validation loss of {checkpoint.valid_loss:.4f}.
+
+## Metrics on test frames
+
+Observed cameras carve and were trained on; held-out cameras were never seen. `psnr_fg` is the PSNR
+on the animal's box in decibels.
+
+{tables}
+
+## Code
+
+pose-splatter {version}
+
+## Licence
+
+To be filled in by whoever gives this model away: its licence, and that of its training data.
+"""

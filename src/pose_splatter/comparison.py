@@ -1,0 +1,147 @@
+"""Experiments side by side: metrics per role, what they cost, and which settings differ."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pose_splatter.evaluation import METRICS
+
+LOWER_IS_BETTER = ("l1",)
+ROLES = {"mean_observed": "observed", "mean_heldout": "heldout"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment gave on one recording.
+
+    `metrics` is metrics_test.csv, `log` training_log.csv, `size` checkpoint.pt's bytes, `settings`
+    everything that config says of the experiment and its preset.
+    """
+
+    experiment: str
+    recording: str
+    metrics: pd.DataFrame
+    log: pd.DataFrame
+    size: int
+    settings: Mapping[str, Any]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(settings: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    """The keys that differ from the baseline's, as "key: value (baseline's value)"."""
+    ours, theirs = flatten(settings), flatten(baseline)
+    changed = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    return "; ".join(f"{key}: {ours.get(key)} ({theirs.get(key)})" for key in changed)
+
+
+def compare(outcomes: Sequence[Outcome], baseline: str) -> pd.DataFrame:
+    """A row per recording, experiment and role: metrics, their differences from the baseline's on
+    the same recording (`iou_difference`, …), epochs, seconds trained, megabytes, settings.
+
+    Differences are missing where the baseline was not applied to the recording.
+    """
+    references = {
+        outcome.recording: outcome for outcome in outcomes if outcome.experiment == baseline
+    }
+    rows = []
+    for outcome in outcomes:
+        reference = references.get(outcome.recording)
+        for name, role in ROLES.items():
+            ours = _row(outcome.metrics, name)
+            if ours is None:
+                continue
+            theirs = _row(reference.metrics, name) if reference else None
+            rows.append(
+                {
+                    "recording": outcome.recording,
+                    "experiment": outcome.experiment,
+                    "role": role,
+                    **{metric: ours[metric] for metric in METRICS},
+                    **{
+                        f"{metric}_difference": math.nan
+                        if theirs is None
+                        else ours[metric] - theirs[metric]
+                        for metric in METRICS
+                    },
+                    "epochs": len(outcome.log),
+                    "seconds_trained": float(outcome.log["seconds"].sum()),
+                    "checkpoint_mb": outcome.size / 1e6,
+                    "settings_changed": differences(outcome.settings, reference.settings)
+                    if reference
+                    else "",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _row(metrics: pd.DataFrame, name: str) -> pd.Series | None:
+    """The row of metrics_test.csv whose camera is `name`."""
+    chosen = metrics[metrics["camera"].astype(str) == name]
+    return chosen.iloc[0] if len(chosen) else None
+
+
+def to_markdown(table: pd.DataFrame, baseline: str) -> str:
+    """The comparison as a page: a table per recording and role, and what was changed."""
+    lines = [
+        "# Experiments compared",
+        "",
+        f"Differences, in brackets, are from `{baseline}` on the same recording; better is bold.",
+    ]
+    for (recording, role), group in table.groupby(["recording", "role"], sort=False):
+        where = "held-out" if role == "heldout" else "observed"
+        header = ["experiment", *METRICS, "epochs", "seconds trained", "checkpoint (MB)"]
+        lines += ["", f"## {recording}, {where} cameras", ""]
+        lines += _markdown_rows(header, [_cells(row) for _, row in group.iterrows()])
+    changed = table[["experiment", "settings_changed"]].drop_duplicates()
+    lines += ["", f"## Settings that differ from {baseline}", ""]
+    lines += [
+        f"- `{row.experiment}`: {row.settings_changed or 'none'}"
+        for row in changed.itertuples(index=False)
+        if row.experiment != baseline
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: pd.Series) -> list[str]:
+    cells = [str(row["experiment"])]
+    for metric in METRICS:
+        difference = row[f"{metric}_difference"]
+        cell = f"{row[metric]:.3f}"
+        if not math.isnan(difference) and difference != 0:
+            better = (difference < 0) == (metric in LOWER_IS_BETTER)
+            cell += f" (**{difference:+.3f}**)" if better else f" ({difference:+.3f})"
+        cells.append(cell)
+    return [
+        *cells,
+        str(row["epochs"]),
+        f"{row['seconds_trained']:.0f}",
+        f"{row['checkpoint_mb']:.1f}",
+    ]
+
+
+def _markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    table = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in table]
+
+
+def metrics_markdown(metrics: pd.DataFrame) -> str:
+    """The means of metrics_test.csv as a Markdown table."""
+    means = metrics[metrics["camera"].astype(str).isin(ROLES)]
+    rows = [
+        [ROLES[row["camera"]], *(f"{row[metric]:.3f}" for metric in METRICS)]
+        for _, row in means.iterrows()
+    ]
+    return "\n".join(_markdown_rows(["cameras", *METRICS], rows))

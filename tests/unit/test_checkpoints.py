@@ -1,0 +1,76 @@
+"""Models on disk: they round-trip, are small, and never run what is in a file."""
+
+import hashlib
+import pickle
+
+import pytest
+import torch
+
+from pose_splatter.checkpoints import (
+    Checkpoint,
+    load_checkpoint,
+    model_card,
+    save_checkpoint,
+    write_release,
+)
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.model import NetworkConfig, PoseSplatter
+
+NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    weights = PoseSplatter(NETWORK).state_dict()
+    settings = {"train": ["demo"], "preset": "default", "network": {"channels": [8, 16]}}
+    return Checkpoint(NETWORK, weights, settings, epoch=3, valid_loss=0.25)
+
+
+def test_checkpoint_and_release_round_trip(tmp_path, checkpoint):
+    save_checkpoint(tmp_path / "checkpoint.pt", checkpoint)
+    write_release(tmp_path / "release", checkpoint, "card")
+    for path in (tmp_path / "checkpoint.pt", tmp_path / "release"):
+        again = load_checkpoint(path)
+        assert again.network == NETWORK
+        assert (again.epoch, again.valid_loss) == (3, 0.25)
+        assert again.settings == checkpoint.settings
+        for name, weight in again.model("cpu").state_dict().items():
+            assert torch.equal(weight, checkpoint.weights[name])
+
+
+def test_release_holds_weights_alone_and_their_checksums(tmp_path, checkpoint):
+    write_release(tmp_path / "release", checkpoint, "card")
+    names = {path.name for path in (tmp_path / "release").iterdir()}
+    assert names == {"model.safetensors", "config.json", "README.md", "SHA256SUMS"}
+    for line in (tmp_path / "release/SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        content = (tmp_path / "release" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+    weights = 4 * sum(weight.numel() for weight in checkpoint.weights.values())
+    size = (tmp_path / "release/model.safetensors").stat().st_size
+    assert weights <= size < 1.1 * weights + 10_000
+
+
+def test_model_card_says_what_a_reader_needs(checkpoint):
+    card = model_card("baseline", checkpoint, {"demo": "| a table |"}, "0.1.0")
+    for words in ("# baseline", "Trained on demo", "epoch\n3", "| a table |", "0.1.0", "Licence"):
+        assert words in card
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("/tmp/should-not-exist", "w"))
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path, checkpoint):
+    bad = {
+        "junk.pt": lambda path: path.write_bytes(b"junk"),
+        "empty.pt": lambda path: torch.save({"weights": {}}, path),
+        "evil.pt": lambda path: path.write_bytes(pickle.dumps(Evil())),
+        "evil_zip.pt": lambda path: torch.save({"network": Evil()}, path),
+        "folder": lambda path: path.mkdir(),
+    }
+    for name, write in bad.items():
+        write(tmp_path / name)
+        with pytest.raises(PoseSplatterError, match=rf"{name}: not a checkpoint"):
+            load_checkpoint(tmp_path / name)

@@ -1,0 +1,297 @@
+"""What reruns: change one thing, and exactly the jobs that read it are stale.
+
+Every row of the table asks a dry run, the same engine that decides for a real one.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from ..conftest import write_video
+from .conftest import ROOT, Workspace, remove
+
+pytestmark = pytest.mark.slow
+
+COMPARE = {"compare_experiments": 1, "all": 1}
+# Two experiments, and what each of them needs after its checkpoint.
+PICTURES = {"truth_against_prediction": 2} | COMPARE
+METRICS = {"metrics_test": 2} | PICTURES
+RENDER = {"render": 2} | METRICS
+TRAIN = {"train": 2, "training_curves": 2} | RENDER
+CROP = {"hull_sum": 2, "crop": 1} | TRAIN
+TRACK = {"hull_moments": 2, "center_rotation": 1, "hull_metrics_test": 1} | CROP
+UP = {"vertical_lines": 1} | TRACK
+IMAGES = {"images_part": 2, "images": 1, "images_zarr": 1} | TRACK
+EVERYTHING = {"cameras": 1} | UP | IMAGES
+ONE = {"compare_experiments": 1, "all": 1}
+ONE_RENDER = {"render": 1, "metrics_test": 1, "truth_against_prediction": 1} | ONE
+ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_RENDER
+
+
+def test_nothing_changed_reruns_nothing(finished):
+    assert finished.dry_run().jobs() == {}
+
+
+CONFIG = {
+    "learning rate": ({"defaults": {"training": {"learning_rate": 1e-3}}}, TRAIN),
+    "epochs": ({"defaults": {"training": {"epochs": 3}}}, TRAIN),
+    "image weight": ({"defaults": {"loss": {"image": 0.4}}}, TRAIN),
+    "one experiment's network": (
+        {"experiments": {"baseline": {"network": {"hidden": 8}}}},
+        ONE_TRAIN,
+    ),
+    "held-out camera": ({"recordings": {"demo": {"heldout_cameras": [1, 4]}}}, UP),
+    "downsample": ({"presets": {"default": {"downsample": 8}}}, IMAGES),
+    "grid size": ({"presets": {"default": {"grid_size": 80}}}, CROP),
+    "crop coverage": (
+        {"presets": {"default": {"crop_coverage": 0.99}}},
+        {"hull_sum": 2, "crop": 1} | TRAIN,
+    ),
+    "smoothing": ({"presets": {"default": {"smoothing": 2.0}}}, TRACK),
+    "split": (
+        {"presets": {"default": {"split": [0.5, 0.25, 0.25]}}},
+        {"hull_metrics_test": 1} | CROP,
+    ),
+    "plot dpi": ({"plots": {"dpi": 90}}, {"training_curves": 2} | PICTURES),
+    "device": ({"device": "cpu"}, TRAIN),
+    "another experiment": (
+        {
+            "experiments": {"third": {"loss": {"image": 0.2}}},
+            "run": ["baseline", "ablation", "third"],
+        },
+        {rule: n for rule, n in ONE_TRAIN.items() if rule != "compare_experiments"},
+    ),
+    "an unused preset": ({"presets": {"other": {"grid_size": 32}}}, {}),
+}
+
+
+@pytest.mark.parametrize("change", CONFIG)
+def test_a_setting_reruns_what_reads_it(finished, change):
+    overrides, expected = CONFIG[change]
+    assert finished.dry_run(overrides=overrides).jobs() == expected
+
+
+def replace_text(old: str, new: str):
+    def change(path):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def replace_video(path):
+    write_video(path, np.full((300, 512, 576, 3), 90, np.uint8), crf=40)
+
+
+def touch(path):
+    os.utime(path)
+
+
+def edit_calibration(path):
+    with h5py.File(path, "r+") as file:
+        file["camera_parameters/translation"][0] += 0.5
+
+
+PACKAGE = "src/pose_splatter"
+IDLE = "\n_unused = 1\n"
+
+
+def append(path):
+    path.write_text(path.read_text() + IDLE)
+
+
+def comment(path):
+    path.write_text(path.read_text() + "\n# a comment\n")
+
+
+FILES = {
+    "a video replaced": ("resources/demo/videos/camera2.mp4", replace_video, EVERYTHING),
+    "a video touched": ("resources/demo/videos/camera2.mp4", touch, {}),
+    "a mask video touched": ("resources/demo/masks/camera2.mp4", touch, {}),
+    "calibration edited": ("resources/demo/calibration.h5", edit_calibration, EVERYTHING),
+    "video.py": (f"{PACKAGE}/video.py", append, EVERYTHING),
+    "carving.py": (f"{PACKAGE}/carving.py", append, UP),
+    "tracking.py": (f"{PACKAGE}/tracking.py", append, UP),
+    "volume.py": (f"{PACKAGE}/volume.py", append, CROP),
+    "network.py": (f"{PACKAGE}/network.py", append, TRAIN),
+    "rasterizer": (f"{PACKAGE}/rasterize/_kernels.py", append, TRAIN),
+    "losses.py": (f"{PACKAGE}/losses.py", append, TRAIN),
+    "training.py": (f"{PACKAGE}/training.py", append, TRAIN),
+    "rendering.py": (f"{PACKAGE}/rendering.py", append, RENDER),
+    "evaluation.py": (f"{PACKAGE}/evaluation.py", append, {"hull_metrics_test": 1} | METRICS),
+    "hull.py": (f"{PACKAGE}/hull.py", append, {"hull_metrics_test": 1, "all": 1}),
+    "comparison.py": (f"{PACKAGE}/comparison.py", append, COMPARE),
+    "plots.py": (f"{PACKAGE}/plots.py", append, {"training_curves": 2} | PICTURES),
+    "a script": ("src/scripts/render.py", append, RENDER),
+    "a comment": (f"{PACKAGE}/carving.py", comment, {}),
+    "a comment in a script": ("src/scripts/train.py", comment, {}),
+    "a docstring": (f"{PACKAGE}/carving.py", replace_text('"""', '"""Reworded. '), {}),
+    "metrics deleted": (
+        "results/experiments/baseline/demo/metrics_test.csv",
+        remove,
+        {"metrics_test": 1, "truth_against_prediction": 1} | ONE,
+    ),
+    "curves deleted": (
+        "results/experiments/baseline/training_curves.png",
+        remove,
+        {"training_curves": 1, "all": 1},
+    ),
+    # What only stands between: deleted to save space, it is made again when a job needs it.
+    "Zarr store deleted": ("results/recordings/demo/default/images.zarr", remove, {}),
+    "checkpoint deleted": ("results/experiments/baseline/checkpoint.pt", remove, ONE_TRAIN),
+}
+
+
+@pytest.mark.parametrize("change", FILES)
+def test_a_file_reruns_what_reads_it(finished, change):
+    name, edit, expected = FILES[change]
+    with finished.changed(name) as path:
+        edit(path)
+        run = finished.dry_run()
+    assert run.jobs() == expected
+
+
+def test_a_deleted_store_is_made_again_when_it_is_needed(finished):
+    overrides = {"defaults": {"training": {"learning_rate": 1e-3}}}
+    with finished.changed("results/recordings/demo/default/images.zarr") as path:
+        remove(path)
+        jobs = finished.dry_run(overrides=overrides).jobs()
+    assert jobs["images_zarr"] == 1
+    assert "images_part" not in jobs, "it is made from images.h5, no video is decoded"
+
+
+def test_the_dry_run_says_why(finished):
+    overrides = {"defaults": {"training": {"learning_rate": 1e-3}}}
+    run = finished.dry_run(overrides=overrides)
+    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 12
+    assert "Params have changed since last execution" in run.output
+
+
+# --- resuming ----------------------------------------------------------------------------------
+
+
+def metrics(workspace: Workspace, experiment: str) -> pd.DataFrame:
+    path = workspace.folder / f"results/experiments/{experiment}/demo/metrics_test.csv"
+    return pd.read_csv(path).set_index("camera").drop(columns="role")
+
+
+def test_more_epochs_go_on_where_training_ended(finished, tmp_path):
+    workspace = finished.copied(tmp_path)
+    before = pd.read_csv(workspace.folder / "results/experiments/ablation/training_log.csv")
+    run = workspace.run(
+        "results/experiments/ablation/checkpoint.pt",
+        overrides={"defaults": {"training": {"epochs": 3}}},
+    )
+    assert run.code == 0, run.output
+    assert "going on after epoch 1" in run.output
+    after = pd.read_csv(workspace.folder / "results/experiments/ablation/training_log.csv")
+    pd.testing.assert_frame_equal(after[:2], before)
+    assert len(after) == 3
+
+
+def test_a_training_killed_at_any_moment_ends_the_same(finished, tmp_path):
+    """SIGKILL to Snakemake and its job in the middle of training, then the same command again."""
+    target = "results/experiments/ablation/demo/metrics_test.csv"
+    overrides = {"defaults": {"training": {"epochs": 8, "learning_rate": 1e-3}}}
+    whole = finished.copied(tmp_path / "whole")
+    assert whole.run(target, overrides=overrides).code == 0
+    killed = finished.copied(tmp_path / "killed")
+    log = killed.folder / "logs/train/ablation.log"
+    log.unlink()
+    process = subprocess.Popen(
+        killed.command(target, overrides=overrides),
+        cwd=killed.folder,
+        env=killed.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "epoch 3 of" in log.read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "training ended before it was killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    unlock = [*killed.command(overrides=overrides)[:3], "--unlock"]
+    subprocess.run(unlock, cwd=killed.folder, env=killed.environment, check=True, timeout=100)
+    again = killed.run(target, overrides=overrides)
+    assert again.code == 0, again.output
+    assert "going on after epoch" in again.output
+    pd.testing.assert_frame_equal(
+        metrics(killed, "ablation"), metrics(whole, "ablation"), rtol=0, atol=1e-6
+    )
+    assert not (metrics(whole, "ablation")["iou"] == metrics(finished, "ablation")["iou"]).all()
+
+
+# --- what else experiments may be ----------------------------------------------------------------
+
+
+def test_release_and_an_experiment_that_starts_from_it(finished, tmp_path):
+    workspace = finished.copied(tmp_path)
+    overrides = {
+        "experiments": {
+            "extended": {"init_from": "baseline", "training": {"epochs": 1}},
+            "tuned": {
+                "init_from": "results/experiments/baseline/release",
+                "training": {"epochs": 1},
+            },
+        }
+    }
+    targets = [f"results/experiments/{name}/training_log.csv" for name in ("extended", "tuned")]
+    run = workspace.run(*targets, overrides=overrides)
+    assert run.code == 0, run.output
+    release = workspace.folder / "results/experiments/baseline/release"
+    assert json.loads((release / "config.json").read_text())["settings"]["train"] == ["demo"]
+    assert "| observed |" in (release / "README.md").read_text()
+    sums = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=release, check=False)
+    assert sums.returncode == 0
+    scratch = pd.read_csv(workspace.folder / "results/experiments/baseline/training_log.csv")
+    for target in targets:
+        log = pd.read_csv(workspace.folder / target)
+        assert log["train_loss"][0] < scratch["train_loss"][0]
+
+
+def test_comparison_of_experiments(finished):
+    table = pd.read_csv(finished.folder / "results/comparison/comparison.csv")
+    assert set(table["experiment"]) == {"baseline", "ablation"}
+    assert set(table["role"]) == {"observed", "heldout"}
+    changed = table.set_index("experiment")["settings_changed"].fillna("")
+    assert set(changed["ablation"]) == {"network.unets: 0 (1)"}
+    page = (finished.folder / "results/comparison/comparison.md").read_text()
+    assert "demo, held-out cameras" in page
+
+
+def test_training_on_two_rigs_and_applying_to_a_third(workspace):
+    """Six, five and four cameras of different sizes; the third rig was never trained on."""
+    (workspace.folder / "rigs").symlink_to(ROOT / "tests/data/rigs")
+    recordings = {
+        name: {
+            "calibration": f"rigs/{name}/calibration.h5",
+            "cameras": list(range(count)),
+            "videos": f"rigs/{name}/videos/camera{{camera}}.mp4",
+            "masks": f"rigs/{name}/masks/camera{{camera}}.mp4",
+            "heldout_cameras": [1],
+        }
+        for name, count in (("six", 6), ("five", 5), ("four", 4))
+    }
+    overrides = {
+        "recordings": recordings,
+        "presets": {"rigs": {"downsample": 2, "grid_size": 64}},
+        "experiments": {"many": {"preset": "rigs", "train": ["six", "five"], "apply": ["four"]}},
+    }
+    target = "results/experiments/many/four/metrics_test.csv"
+    run = workspace.run(target, overrides=overrides)
+    assert run.code == 0, run.output
+    table = pd.read_csv(workspace.folder / target).set_index("camera")
+    assert list(table.index[:4]) == list("0123")
+    assert table.loc["mean_observed", "iou"] > 0.6
+    assert table.loc["mean_heldout", "iou"] > 0.35

@@ -10,6 +10,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 demo: $(STAMP)
 	$(BIN)/snakemake
+	$(BIN)/python benchmarks/demo_tracking.py
 	$(BIN)/python benchmarks/demo_quality.py
 
 test: $(STAMP)
@@ -23,7 +24,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/carving.py
-	$(BIN)/python benchmarks/rasterize.py
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/rasterize.py
+	$(BIN)/python benchmarks/fine_tuning.py
+	$(BIN)/python benchmarks/engine.py
 
 # Made from scratch when the lock changes, so that nothing older lingers in it.
 $(STAMP): requirements.lock pyproject.toml

@@ -65,32 +65,36 @@ def section_of(kind, name):
     return sections[name]
 
 
+def existing(path, recording, key):
+    """The path itself, if it is there; what rules make lies in results/ and is made in time."""
+    if not path.startswith("results/") and not os.path.exists(path):
+        raise WorkflowError(
+            f"{path}: no such file, but recording {recording} needs it; correct "
+            f"recordings: {recording}: {key} in config."
+        )
+    return path
+
+
 def camera_files(kind):
     """An input function: the videos or masks of a recording, one per camera."""
 
     def files(wildcards):
         settings = section_of("recording", wildcards.recording)
         paths = [settings[kind].format(camera=camera) for camera in settings["cameras"]]
-        for path in paths:
-            # What rules make lies in results/; everything else has to be there.
-            if not path.startswith("results/") and not os.path.exists(path):
-                raise WorkflowError(
-                    f"{path}: no such file, but recording {wildcards.recording} needs it; "
-                    f"correct recordings: {wildcards.recording}: {kind} in config."
-                )
-        return paths
+        return [existing(path, wildcards.recording, kind) for path in paths]
 
     return files
 
 
 def calibration_file(wildcards):
-    return section_of("recording", wildcards.recording)["calibration"]
+    path = section_of("recording", wildcards.recording)["calibration"]
+    return existing(path, wildcards.recording, "calibration")
 
 
 def lines_file(wildcards):
     """The file of vertical lines, where a recording has one."""
     up = section_of("recording", wildcards.recording)["up"]
-    return [] if up == "auto" else up
+    return [] if up == "auto" else existing(up, wildcards.recording, "up")
 
 
 def preset_of(wildcards):

@@ -170,6 +170,7 @@ def _carve_block(masks, projections, start, stop, min_views, counts):
 # --- colours -----------------------------------------------------------------------------------
 
 
+SLACK = 3.0  # voxels or pixels that a voxel may lie behind the nearest one and still be seen
 DISPUTED = 0.2  # the occupancy of voxels that one camera does not see; empty ones have 0
 
 
@@ -187,6 +188,11 @@ class CarvedVolume:
     features: Float32[ndarray, "voxel 4"]
 
 
+def candidate_views(n_cameras: int) -> int:
+    """How many cameras have to see a voxel: all but one, and never fewer than two."""
+    return max(n_cameras - 1, 2)
+
+
 def carve_colored(
     images: UInt8[ndarray, "camera height width 3"],
     masks: UInt8[ndarray, "camera height width"],
@@ -200,7 +206,7 @@ def carve_colored(
     lies behind it; voxels hidden from every camera get the grey `fill_color` (0 to 1).
     """
     n_cameras = len(masks)
-    counts = carve(masks, projections, shape, max(n_cameras - 1, 1))
+    counts = carve(masks, projections, shape, candidate_views(n_cameras))
     indices = np.argwhere(counts).astype(np.int32)
     solid = counts[tuple(indices.T)] == n_cameras
     depths = depth_buffers(indices[solid], projections, masks.shape[1:])
@@ -257,9 +263,11 @@ def _fill_depths(indices, projections, depths):
             u, v, depth = _pixel(p, indices[voxel])
             if depth <= 0:
                 continue
-            half = 0.5 * _voxel_pixels(p, depth)
-            for row in range(max(int(v - half), 0), min(int(v + half) + 1, height)):
-                for column in range(max(int(u - half), 0), min(int(u + half) + 1, width)):
+            # The pixels whose centres lie within the voxel's edge about (u, v), but at least one.
+            half = max(0.5 * _voxel_pixels(p, depth), 0.5)
+            top, left = max(int(np.ceil(v - half - 0.5)), 0), max(int(np.ceil(u - half - 0.5)), 0)
+            for row in range(top, min(int(np.floor(v + half - 0.5)) + 1, height)):
+                for column in range(left, min(int(np.floor(u + half - 0.5)) + 1, width)):
                     depths[camera, row, column] = min(depths[camera, row, column], depth)
 
 
@@ -277,9 +285,11 @@ def _color(images, masks, projections, depths, indices, fill_color, features):
                 continue
             occupancy = min(occupancy, _bilinear(masks[camera], u, v))
             row, column = int(v), int(u)
-            # A voxel's edge in world units is how far its depth can be off by rounding.
+            # Seen obliquely, a pixel's nearest voxel lies before its neighbours by up to a few
+            # voxels or pixels, whichever are larger: they are seen all the same.
             edge = np.sqrt(p[2, 0] ** 2 + p[2, 1] ** 2 + p[2, 2] ** 2)
-            if masks[camera, row, column] and depth <= depths[camera, row, column] + 1.5 * edge:
+            slack = SLACK * edge * max(1.0, 1.0 / _voxel_pixels(p, depth))
+            if masks[camera, row, column] and depth <= depths[camera, row, column] + slack:
                 weight += 1
                 red += images[camera, row, column, 0]
                 green += images[camera, row, column, 1]

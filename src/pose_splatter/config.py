@@ -30,6 +30,11 @@ def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
     for name, overrides in presets.items():
         merged = merge(presets.get("default") or {}, overrides or {})
         presets[name] = _checked(merged, Path(schemas, "preset.schema.yaml"), f"presets: {name}")
+        if abs(sum(presets[name]["split"]) - 1) > 1e-3:
+            raise PoseSplatterError(
+                f"config: presets: {name}: split {presets[name]['split']} does not add up to 1; "
+                "give the shares that train, validate and test."
+            )
     experiments = resolved["experiments"]
     for name, overrides in experiments.items():
         where = f"experiments: {name}"
@@ -119,7 +124,8 @@ def _sentence(error: jsonschema.ValidationError, where: str) -> str:
         known = error.schema["properties"]
         unknown = next(key for key in error.instance if key not in known)
         return f"{place} has the unknown key {unknown!r}; {_nearest(unknown, known)}"
-    return f"{place} is not valid: {error.message}."
+    hint = error.schema.get("description") if isinstance(error.schema, Mapping) else None
+    return f"{place} is not valid: {f'{error.instance!r}: {hint}' if hint else error.message}."
 
 
 def _require_known(name: str, known: Iterable[str], where: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pose_splatter.cameras import CameraRig, load_upright_rig
 from pose_splatter.carving import carve_colored, index_projections
+from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore
 from pose_splatter.tracking import Track, load_track
 from pose_splatter.volume import Crop, load_crop
@@ -83,6 +84,7 @@ class FrameBatch:
     Ks: Float[Tensor, "camera 3 3"]
     recording: str
     frame: int
+    source_frame: int
 
     def to(self, device: torch.device | str) -> "FrameBatch":
         return replace(_to(self, device), volume=self.volume.to(device))
@@ -181,6 +183,12 @@ class FrameDataset(torch.utils.data.Dataset[FrameBatch]):
             turn=np.deg2rad(options.turn) * random.uniform(-1, 1),
             shift=options.shift * recording.crop.grid.voxel_size * random.uniform(-1, 1, 3),
         )
+        if not len(volume.indices):
+            raise PoseSplatterError(
+                f"recording {recording.name}: the model's grid holds nothing of the animal in "
+                f"video frame {recording.store.source_frames[frame]}; check that frame's masks, "
+                "and ell in the preset."
+            )
         return load_views(recording, frame, recording.observed, volume)
 
 
@@ -199,4 +207,5 @@ def load_views(
         Ks=torch.from_numpy(rig.intrinsics).float(),
         recording=recording.name,
         frame=frame,
+        source_frame=int(recording.store.source_frames[frame]),
     )

@@ -16,11 +16,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; move it into place if the block ends well, else delete.
 
     Works for files and for folders (Zarr). The temporary name keeps the suffix, since writers
-    such as `np.savez` and matplotlib choose their format from it.
+    such as `np.savez` and matplotlib choose their format from it. What a killed process left under
+    it is deleted by the next one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     _remove(temporary)
     try:
         yield temporary

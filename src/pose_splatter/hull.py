@@ -43,4 +43,4 @@ def evaluate_hull(
                         "iou": iou,
                     }
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["frame", "camera", "role", "status", "iou"])

@@ -72,6 +72,8 @@ class VolumeEncoder(nn.Module):
     def forward(
         self, indices: Int[Tensor, "voxel 3"], values: Float[Tensor, "voxel c"]
     ) -> Float[Tensor, "voxel f"]:
+        if not len(indices):
+            return values.new_zeros(0, self.features)
         blocks, places = indices // self.stride, indices % self.stride
         # The U-Nets see the box around the occupied voxels, not the empty rest of the grid.
         x, y, z = (blocks - blocks.amin(dim=0)).unbind(-1)

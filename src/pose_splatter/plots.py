@@ -36,7 +36,7 @@ def plot_training(log: pd.DataFrame) -> Figure:
     titles = {
         "loss": "loss (weighted sum)",
         "iou": "1 - soft IoU",
-        "image": "L1",
+        "image": "L1 per pixel of the animal",
         "ssim": "1 - SSIM",
     }
     for axis, term in zip(axes, terms, strict=False):

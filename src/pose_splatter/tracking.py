@@ -17,7 +17,7 @@ from numpy import ndarray
 from scipy import ndimage
 
 from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
-from pose_splatter.carving import VoxelGrid, carve, index_projections
+from pose_splatter.carving import VoxelGrid, candidate_views, carve, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_npz
 from pose_splatter.frames import FrameStore
@@ -26,6 +26,7 @@ from pose_splatter.video import read_frames
 
 THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this power
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
+MAX_MISS = 0.06  # of the width: how far masks' middles may lie from one point's projections
 MARGIN = 1.25  # of the box around the masks, for what the hull has and the masks' corners lack
 
 
@@ -79,14 +80,19 @@ def mask_center(
     masks: UInt8[ndarray, "camera height width"], rig: CameraRig
 ) -> Float[ndarray, "3"] | None:
     """The point triangulated from the masks' centroids; None where fewer than two masks are set."""
-    seen = np.asarray(masks.any(axis=(1, 2)))
-    if seen.sum() < 2:
-        return None
-    pixels = np.zeros((len(masks), 2))
-    for camera in np.flatnonzero(seen):
-        rows, columns = np.nonzero(masks[camera])
-        pixels[camera] = columns.mean() + 0.5, rows.mean() + 0.5
-    return triangulate(rig, pixels, seen)
+    pixels = mask_middles(masks)
+    seen = np.isfinite(pixels[:, 0])
+    return triangulate(rig, pixels, seen) if seen.sum() >= 2 else None
+
+
+def mask_middles(masks: UInt8[ndarray, "camera height width"]) -> Float[ndarray, "camera 2"]:
+    """The centroid of each mask in pixels; NaN where a mask is empty."""
+    middles = np.full((len(masks), 2), np.nan)
+    for camera, mask in enumerate(masks):
+        rows, columns = np.nonzero(mask)
+        if len(rows):
+            middles[camera] = columns.mean() + 0.5, rows.mean() + 0.5
+    return middles
 
 
 def tracking_grid(
@@ -116,8 +122,8 @@ def hull_moments(
     if center is None:
         return HullMoments.absent()
     grid = tracking_grid(masks, rig, center, grid_size)
-    min_views = max(len(rig) - 1, 2)
-    counts = carve(masks, index_projections(rig, grid, center, 0.0), grid.shape, min_views)
+    projections = index_projections(rig, grid, center, 0.0)
+    counts = carve(masks, projections, grid.shape, candidate_views(len(rig)))
     if not counts.any():
         return HullMoments.absent()
     hull = _largest_component(counts > 0)
@@ -160,14 +166,16 @@ def _thickness(hull: Bool[ndarray, "x y z"]) -> Float[ndarray, "x y z"]:
 def measure_frames(
     store: FrameStore, rig: CameraRig, observed: list[int], frames: range, grid_size: int
 ) -> HullMoments:
-    """Measure the hull of each of the frames, by the observed cameras alone."""
-    rig = rig.subset(observed)
-    return HullMoments.stack(
-        [
-            hull_moments(store.read_masks(frame)[observed], rig, grid_size)
-            for frame in track(frames, "measuring hulls", len(frames))
-        ]
-    )
+    """Measure the hull of each of the frames, by the observed cameras alone.
+
+    A frame in which one of them does not see the animal counts as absent.
+    """
+    rig, moments = rig.subset(observed), []
+    for frame in track(frames, "measuring hulls", len(frames)):
+        masks = store.read_masks(frame)[observed]
+        seen = masks.any(axis=(1, 2)).all()
+        moments.append(hull_moments(masks, rig, grid_size) if seen else HullMoments.absent())
+    return HullMoments.stack(moments)
 
 
 def estimate_up_from_masks(
@@ -178,21 +186,38 @@ def estimate_up_from_masks(
     streams = [read_frames(path, chosen, "grey") for path in masks]
     pinholes = rig.undistorted()
     maps = [undistortion_maps(rig, camera) for camera in range(len(rig))]
-    path = []
+    path, misses = [], []
     for views in track(zip(*streams, strict=True), "sampling the path", len(chosen)):
         undistorted = [
             mask if m is None else cv2.remap(mask, *m, cv2.INTER_LINEAR)
             for mask, m in zip(views, maps, strict=True)
         ]
-        center = mask_center((np.stack(undistorted) >= 128).astype(np.uint8), pinholes)
+        foreground = (np.stack(undistorted) >= 128).astype(np.uint8)
+        center = mask_center(foreground, pinholes)
         if center is not None:
             path.append(center)
+            misses.append(_largest_miss(foreground, pinholes, center))
     if not path:
         raise PoseSplatterError(
             f"{masks[0]}: in none of {len(chosen)} sampled frames do two cameras see the animal; "
             "check the mask videos."
         )
+    if (miss := float(np.median(misses))) > MAX_MISS * rig.width:
+        raise PoseSplatterError(
+            f"{masks[0]} and the other masks do not fit the calibration: by it, the animal's "
+            f"middle is {miss:.0f} pixels off in half of the frames; use the calibration "
+            "made at the videos' size, and list the cameras in its order."
+        )
     return estimate_up(rig, np.array(path))
+
+
+def _largest_miss(
+    masks: UInt8[ndarray, "camera height width"], rig: CameraRig, center: Float[ndarray, "3"]
+) -> float:
+    """How far the projected centre is from a mask's own middle, in the worst camera (pixels)."""
+    pixels, _ = rig.project(center)
+    middles = mask_middles(masks)
+    return float(np.nanmax(np.linalg.norm(pixels - middles, axis=1)))
 
 
 def follow(moments: HullMoments, smoothing: float) -> Track:

@@ -136,7 +136,7 @@ class _Run:
         self, network: NetworkConfig, config: TrainingConfig, steps_per_epoch: int, device: str
     ) -> None:
         torch.manual_seed(config.seed)
-        self.network, self.device = network, device
+        self.network, self.device, self.epochs = network, device, config.epochs
         self.model = PoseSplatter(network).to(device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -151,6 +151,11 @@ class _Run:
         self.best_weights: dict[str, torch.Tensor] = {}
 
     def finish_epoch(self, row: dict[str, float]) -> None:
+        if not math.isfinite(row["valid_loss"]):
+            raise PoseSplatterError(
+                f"the validation loss is {row['valid_loss']} after epoch {self.epoch}; look at the "
+                "validation frames' masks, or lower training: learning_rate in config."
+            )
         self.rows.append(row)
         if row["valid_loss"] < self.best_loss:
             self.best_epoch, self.best_loss = self.epoch, row["valid_loss"]
@@ -190,7 +195,7 @@ class _Run:
         if not Path(path).exists():
             return False
         saved = torch.load(path, map_location=self.device, weights_only=True)
-        if saved["fingerprint"] != fingerprint:
+        if saved["fingerprint"] != fingerprint or saved["epoch"] > self.epochs:
             logger.info("%s belongs to other settings or data: training starts anew", path)
             return False
         self.model.load_state_dict(saved["model"])
@@ -239,8 +244,8 @@ def _train_epoch(
         if not math.isfinite(values["loss"]) or not bool(norm.isfinite()):
             raise PoseSplatterError(
                 f"the loss is {values['loss']} (gradient norm {float(norm)}) in epoch {run.epoch} "
-                f"at frame {batch.frame} of recording {batch.recording}; look at that frame's "
-                "masks and images, or lower training: learning_rate in config."
+                f"at video frame {batch.source_frame} of recording {batch.recording}; look at "
+                "that frame's masks and images, or lower training: learning_rate in config."
             )
         run.optimizer.step()
         run.scheduler.step()

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.carving import VoxelGrid, carve, index_projections
+from pose_splatter.carving import VoxelGrid, candidate_views, carve, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, save_json, save_npz
 from pose_splatter.frames import FrameStore
@@ -36,12 +36,12 @@ class Crop:
         return VoxelGrid.cube(self.grid_size, self.length).cropped(self.box)
 
 
-def measure_length(animal: Track) -> float:
-    """A cube edge (world units) that holds the hull of nearly every frame, tail and rearing too."""
-    radii = animal.radii[animal.visible]
+def measure_length(animal: Track, frames: range) -> float:
+    """A cube edge (world units) that holds the hull in nearly all frames, tail and rearing too."""
+    radii = animal.radii[frames][animal.visible[frames]]
     if not len(radii):
         raise PoseSplatterError(
-            "no frame of the recording shows the animal in two cameras at once; check the masks."
+            "no training frame shows the animal in two cameras at once; check the masks."
         )
     return float(2 * np.quantile(radii.max(axis=1), 0.98))
 
@@ -76,10 +76,9 @@ def sum_hulls(
     animal: Track,
     frames: range,
     grid_size: int,
-    length: float | Literal["auto"],
+    length: float,
 ) -> HullSum:
     """Carve the frames in the animal's own frame, by the observed cameras, and add them up."""
-    length = measure_length(animal) if length == "auto" else float(length)
     grid = VoxelGrid.cube(grid_size, length)
     rig = rig.subset(observed)
     counts, grey, pixels = np.zeros(grid.shape, np.int64), 0.0, 0
@@ -90,7 +89,7 @@ def sum_hulls(
         images = store.read_images(frame)[observed]
         pose = animal.centers[frame], float(animal.angles[frame])
         projections = index_projections(rig, grid, *pose)
-        counts += carve(masks, projections, grid.shape, len(rig) - 1) > 0
+        counts += carve(masks, projections, grid.shape, candidate_views(len(rig))) > 0
         foreground = images[masks > 0]
         grey, pixels = grey + foreground.mean(axis=-1).sum() / 255, pixels + len(foreground)
     return HullSum(counts, length, float(grey), pixels)

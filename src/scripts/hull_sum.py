@@ -4,7 +4,7 @@ from pose_splatter.cameras import load_upright_rig
 from pose_splatter.frames import FrameStore, chunk_of, split_frames
 from pose_splatter.progress import job
 from pose_splatter.tracking import load_track
-from pose_splatter.volume import save_hull_sum, sum_hulls
+from pose_splatter.volume import measure_length, save_hull_sum, sum_hulls
 
 with job(snakemake.log[0]):
     settings = snakemake.params.settings
@@ -13,13 +13,15 @@ with job(snakemake.log[0]):
     )
     store = FrameStore.open(snakemake.input.images)
     training = split_frames(len(store), settings["split"]).train
+    animal = load_track(snakemake.input.center_rotation)
+    length = settings["ell"]
     total = sum_hulls(
         store,
         rig,
         rig.without(snakemake.params.recording["heldout_cameras"]),
-        load_track(snakemake.input.center_rotation),
+        animal,
         chunk_of(training, snakemake.wildcards.scatteritem),
         settings["grid_size"],
-        settings["ell"],
+        measure_length(animal, training) if length == "auto" else length,
     )
     save_hull_sum(snakemake.output[0], total)

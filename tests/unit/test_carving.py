@@ -121,6 +121,32 @@ def test_colours_come_from_cameras_that_see_the_voxel(rig):
     np.testing.assert_allclose(occupancy[inner], 1, atol=1e-5)
 
 
+def test_surfaces_seen_obliquely_are_still_seen(rig):
+    """What faces a camera within 50 degrees, on the surface of a ball, has that camera's colour."""
+    masks = silhouettes(rig, np.zeros((1, 3)), 60)
+    images = np.full((*masks.shape, 3), 255, np.uint8)
+    grid = VoxelGrid.cube(80, 160.0)
+    projections = index_projections(rig, grid, np.zeros(3), 0.0)
+    carved = carve_colored(images, masks, projections, grid.shape, fill_color=0.0)
+    positions = grid.positions(carved.indices)
+    radii = np.linalg.norm(positions, axis=1)
+    directions = rig.centers / np.linalg.norm(rig.centers, axis=1, keepdims=True)
+    facing = (positions / radii[:, None] @ directions.T).max(axis=1) > np.cos(np.radians(50))
+    surface = facing & (radii > 58) & (radii < 60) & (carved.features[:, 0] > 0.99)
+    assert surface.sum() > 500
+    assert (carved.features[surface, 1] > 0).mean() > 0.99
+
+
+def test_two_cameras_carve_their_intersection(rig):
+    pair = rig.subset([0, 1])
+    masks = silhouettes(pair, np.zeros((1, 3)), 40)
+    grid = VoxelGrid.cube(32, 300.0)
+    projections = index_projections(pair, grid, np.zeros(3), 0.0)
+    images = np.zeros((*masks.shape, 3), np.uint8)
+    carved = carve_colored(images, masks, projections, grid.shape, 0.5)
+    assert len(carved.indices) == (carve(masks, projections, grid.shape, 2) == 2).sum()
+
+
 def test_depth_buffer_of_one_voxel(rig):
     grid = VoxelGrid.cube(1, 10.0)
     projections = index_projections(rig, grid, np.zeros(3), 0.0)

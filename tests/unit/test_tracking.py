@@ -1,9 +1,14 @@
 """Tracking: centre and heading of known bodies, no flips, no pull by a tail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import zarr
 
 from pose_splatter.cameras import rotation_to_z
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.frames import FrameStore
 from pose_splatter.tracking import (
     HullMoments,
     estimate_up_from_masks,
@@ -11,6 +16,7 @@ from pose_splatter.tracking import (
     hull_moments,
     load_moments,
     load_track,
+    measure_frames,
     save_moments,
     save_track,
 )
@@ -119,3 +125,28 @@ def test_up_from_mask_videos_of_a_tilted_rig(tmp_path):
         write_video(path, mask * np.uint8(255))
     up = estimate_up_from_masks(rig.rotated(tilt), paths, range(40))
     assert np.degrees(np.arccos(up @ tilt[:, 2])) < 2
+
+
+def test_frames_that_one_observed_camera_misses_are_absent():
+    rig = ring_rig(5)
+    masks = np.stack([silhouettes(rig, body_with_tail(0.4, 0)[0], 22)] * 3)
+    masks[1, 3] = 0
+    masks[2, 4] = 0
+    store = FrameStore(zarr.array(masks), zarr.array(masks), np.arange(3), rig.names, 1)
+    moments = measure_frames(store, rig, [0, 1, 2, 3], range(3), 32)
+    np.testing.assert_array_equal(moments.visible, [True, False, True])
+
+
+@pytest.mark.parametrize("spoil", ["size", "order"])
+def test_masks_that_do_not_fit_the_calibration(tmp_path, spoil):
+    rig, balls = ring_rig(4), walking_balls(20)
+    masks = np.stack([silhouettes(rig, frame, radius=22) for frame in balls], axis=1)
+    paths = [tmp_path / f"{camera}.mp4" for camera in range(4)]
+    for path, mask in zip(paths, masks, strict=True):
+        write_video(path, mask * np.uint8(255))
+    if spoil == "size":
+        rig = replace(rig, intrinsics=rig.intrinsics * np.array([0.75, 0.75, 1])[:, None])
+    else:
+        paths[1], paths[2] = paths[2], paths[1]
+    with pytest.raises(PoseSplatterError, match=r"0\.mp4 .*do not fit the calibration"):
+        estimate_up_from_masks(rig, paths, range(20))

@@ -117,6 +117,8 @@ def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
     longer = run(tmp_path, recording, replace(CONFIG, epochs=4))
     pd.testing.assert_frame_equal(longer[:3], first, check_exact=True)
     assert len(longer) == 4
+    shorter = run(tmp_path, recording, replace(CONFIG, epochs=2))
+    assert len(shorter) == 2
     anew = run(tmp_path, recording, replace(CONFIG, epochs=1), fingerprint="other")
     assert len(anew) == 1
 
@@ -144,10 +146,44 @@ def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypat
 
     monkeypatch.setattr(training, "compute_losses", broken)
     with pytest.raises(
-        PoseSplatterError, match=r"loss is nan.*epoch 0 at frame 4 of recording balls"
+        PoseSplatterError, match=r"loss is nan.*epoch 0 at video frame 4 of recording balls"
     ):
         run(tmp_path, recording)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_validation_loss_that_breaks_keeps_the_best(tmp_path, recording, monkeypatch):
+    monkeypatch.setattr(
+        training, "_validate", lambda *_: iter([dict.fromkeys(["loss", "iou"], float("nan"))])
+    )
+    with pytest.raises(PoseSplatterError, match="validation loss is nan after epoch 0"):
+        run(tmp_path, recording)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_validation_reads_its_own_frames(tmp_path, recording, monkeypatch):
+    read = []
+    dataset = training.FrameDataset
+
+    class Spy(dataset):
+        def __getitem__(self, index):
+            batch = super().__getitem__(index)
+            read.append((self.augmentation == Augmentation(), batch.frame))
+            return batch
+
+    monkeypatch.setattr(training, "FrameDataset", Spy)
+    run(tmp_path, recording, replace(CONFIG, epochs=1))
+    assert {frame for plain, frame in read if not plain} == {0, 1, 3, 4, 5}
+    assert {frame for plain, frame in read if plain} == {6, 7, 8}
+
+
+def test_a_grid_without_the_animal_is_named(recording):
+    crop = replace(recording.crop, length=1.0)
+    lost = replace(
+        recording, crop=crop, track=replace(recording.track, centers=np.full((12, 3), 900.0))
+    )
+    with pytest.raises(PoseSplatterError, match=r"balls: the model's grid holds nothing .* frame 1"):
+        FrameDataset([(lost, range(6))])[1]
 
 
 def test_absent_frames_are_skipped(recording):

@@ -10,6 +10,8 @@ import pytest
 import torch
 import zarr
 
+from pose_splatter.cameras import rotation_to_z
+from pose_splatter.tracking import load_track
 from pose_splatter.video import read_frames
 
 from ..conftest import write_video
@@ -76,6 +78,48 @@ def test_parts_and_temporary_files_are_gone(finished):
 def test_one_target_needs_only_its_own_stages(workspace):
     jobs = workspace.dry_run("results/recordings/demo/default/images.h5").jobs()
     assert jobs == {"cameras": 1, "images_part": 2, "images": 1}
+
+
+def test_tracking_agrees_with_the_truth(finished):
+    """Coarse, on 24 frames: the demo's centre and heading, as it was rendered."""
+    results = finished.folder / "results/recordings/demo"
+    upright = rotation_to_z(np.load(results / "vertical_lines.npz")["up"])
+    animal = load_track(results / "default/center_rotation.npz")
+    with h5py.File(finished.folder / "resources/demo/truth.h5") as truth:
+        centers = truth["center"][:24] @ upright.T
+        headings = truth["heading"][:24] @ upright.T
+        length = truth.attrs["body_length_mm"]
+    assert np.median(np.linalg.norm(animal.centers - centers, axis=1)) < 0.03 * length
+    turn = animal.angles - np.arctan2(headings[:, 1], headings[:, 0])
+    errors = np.degrees(np.abs(np.angle(np.exp(1j * turn))))
+    assert np.median(errors) < 8
+    assert errors.max() < 90, "no flip"
+
+
+def test_held_out_cameras_are_read_by_evaluation_alone(finished, workspace):
+    """The held-out cameras' files changed places: everything but evaluation comes out the same."""
+    for kind in ("videos", "masks"):
+        one, other = (workspace.folder / f"resources/demo/{kind}/camera{n}.mp4" for n in (1, 5))
+        kept = one.with_name("kept.mp4")
+        one.rename(kept)
+        other.rename(one)
+        kept.rename(other)
+    renders = "results/experiments/ablation/demo/rendered_images.h5"
+    run = workspace.run(renders, overrides={"experiments": {"baseline": {}}})
+    assert run.code == 0, run.output
+    for name in ("vertical_lines.npz", "default/center_rotation.npz"):
+        one, other = (
+            np.load(w.folder / "results/recordings/demo" / name) for w in (finished, workspace)
+        )
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+    one, other = (
+        np.load(w.folder / "results/recordings/demo/default/volume_sum.npy")
+        for w in (finished, workspace)
+    )
+    np.testing.assert_array_equal(one, other)
+    one, other = (h5py.File(w.folder / renders)["images"][:] for w in (finished, workspace))
+    np.testing.assert_array_equal(one, other)
 
 
 # --- bad input ---------------------------------------------------------------------------------

@@ -175,7 +175,9 @@ def settings_of_experiment(name):
 
 
 COMPARED = config["comparison"]["experiments"]
-OUTCOMES = [(name, recording) for name in COMPARED for recording in config["experiments"][name]["apply"]]
+OUTCOMES = [
+    (name, recording) for name in COMPARED for recording in config["experiments"][name]["apply"]
+]
 
 
 def outcome_files(name):
@@ -195,7 +197,9 @@ def results_of(experiments):
         targets += [
             f"results/experiments/{name}/checkpoint.pt",
             f"results/experiments/{name}/training_curves.png",
-            *expand(APPLIED + "/{file}", experiment=name, recording=experiment["apply"], file=files),
+            *expand(
+                APPLIED + "/{file}", experiment=name, recording=experiment["apply"], file=files
+            ),
             *expand(
                 f"{PREPROCESSED}/hull_metrics_test.csv",
                 recording=experiment["apply"],

@@ -14,18 +14,18 @@ rule compare_experiments:
             category="Comparison",
             caption="captions/compare_experiments.rst",
         ),
+    log:
+        "logs/compare_experiments/all.log",
+    benchmark:
+        "results/benchmarks/compare_experiments/all.tsv"
+    conda:
+        "../envs/cpu.yaml"
     params:
         outcomes=OUTCOMES,
         settings={name: settings_of_experiment(name) for name in COMPARED},
         baseline=config["comparison"]["baseline"],
         plots=config["plots"],
         code=code_of("compare_experiments"),
-    log:
-        "logs/compare_experiments.log",
-    benchmark:
-        "results/benchmarks/compare_experiments.tsv"
-    conda:
-        "../envs/cpu.yaml"
     message:
         "Comparing experiments"
     script:
@@ -38,15 +38,15 @@ rule release:
         metrics=applied_metrics,
     output:
         directory(f"{EXPERIMENT}/release"),
-    params:
-        recordings=applied_recordings,
-        code=code_of("release"),
     log:
         "logs/release/{experiment}.log",
     benchmark:
         "results/benchmarks/release/{experiment}.tsv"
     conda:
         "../envs/cpu.yaml"
+    params:
+        recordings=applied_recordings,
+        code=code_of("release"),
     message:
         "Packing the model of {wildcards.experiment} to give away"
     script:

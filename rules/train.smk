@@ -24,7 +24,9 @@ rule train:
         mem_mb=16000,
         runtime="12h",
     params:
-        settings=settings("experiment", "preset", "train", "network", "training", "loss", "augmentation"),
+        settings=settings(
+            "experiment", "preset", "train", "network", "training", "loss", "augmentation"
+        ),
         heldout=heldout_cameras(training_recordings),
         split=split_of_preset,
         device=config["device"],

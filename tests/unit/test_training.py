@@ -182,7 +182,7 @@ def test_a_grid_without_the_animal_is_named(recording):
     lost = replace(
         recording, crop=crop, track=replace(recording.track, centers=np.full((12, 3), 900.0))
     )
-    with pytest.raises(PoseSplatterError, match=r"balls: the model's grid holds nothing .* frame 1"):
+    with pytest.raises(PoseSplatterError, match=r"balls: the model's grid .* video frame 1;"):
         FrameDataset([(lost, range(6))])[1]
 
 

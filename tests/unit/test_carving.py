@@ -147,6 +147,22 @@ def test_two_cameras_carve_their_intersection(rig):
     assert len(carved.indices) == (carve(masks, projections, grid.shape, 2) == 2).sum()
 
 
+def test_occupancy_is_one_half_on_the_outline():
+    """Between a pixel of the mask and one beside it, whose centres lie at half-integers."""
+    mask = np.zeros((20, 40), np.uint8)
+    mask[:, :20] = 1  # the outline is at u = 20
+    columns = np.arange(12)  # voxel i at u = 17.0, 17.5, ... 22.5
+    affine = np.array([[0.5, 0, 0, 17], [0, 0.5, 0, 10], [0, 0, 0, 1]], np.float32)
+    masks, images = (
+        np.stack([mask, np.ones_like(mask), np.ones_like(mask)]),
+        np.zeros((3, 20, 40, 3)),
+    )
+    carved = carve_colored(images.astype(np.uint8), masks, np.stack([affine] * 3), (12, 1, 1), 0.5)
+    np.testing.assert_array_equal(carved.indices[:, 0], columns)
+    expected = np.clip(20.5 - (17 + 0.5 * columns), 0, 1)
+    np.testing.assert_allclose(carved.features[:, 0], DISPUTED + (1 - DISPUTED) * expected)
+
+
 def test_depth_buffer_of_one_voxel(rig):
     grid = VoxelGrid.cube(1, 10.0)
     projections = index_projections(rig, grid, np.zeros(3), 0.0)

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import zarr
+from numpy.lib.stride_tricks import sliding_window_view
 
 from pose_splatter.evaluation import (
     METRICS,
@@ -16,6 +18,7 @@ from pose_splatter.evaluation import (
 )
 from pose_splatter.frames import FrameStore
 from pose_splatter.hull import evaluate_hull
+from pose_splatter.losses import ssim_loss
 from pose_splatter.tracking import Track
 
 from ..conftest import ring_rig, silhouettes
@@ -68,6 +71,37 @@ def test_metrics_by_hand():
     rgba[..., 3] = 0
     rgba[8:16, 10:40, 3] = 255
     assert image_metrics(rgba, image, mask)["iou"] == 0.5
+
+
+def plain_ssim(a, b) -> np.ndarray:
+    """Wang et al. 2004 word for word, where the 11-pixel Gaussian window fits into the picture."""
+    line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    x, y = (sliding_window_view(picture / 255, (11, 11), axis=(0, 1)) for picture in (a, b))
+
+    def mean(values):
+        return (values * window).sum(axis=(-2, -1))
+
+    mx, my = mean(x), mean(y)
+    vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    return (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+
+
+def test_ssim_is_that_of_its_authors():
+    """Faint waves, so that constants and window count; the same in the metric and the loss."""
+    rows, columns = np.mgrid[:48, :64]
+    pictures = np.full((2, 68, 84, 3), 120, np.uint8)  # margins that agree: no say for borders
+    waves = 120 + 6 * np.sin(columns / 3) * np.cos(rows / 4)
+    noise = np.random.default_rng(0).normal(0, 3, (48, 64, 3))
+    pictures[0, 10:58, 10:74] = (waves[..., None] + noise).round()
+    pictures[1, 10:58, 10:74] = (waves + 4 * np.sin(columns / 7)).round()[..., None]
+    expected = plain_ssim(*pictures)
+    rgba = np.dstack([pictures[0], np.full((68, 84), 255, np.uint8)])
+    metrics = image_metrics(rgba, pictures[1], np.ones((68, 84), np.uint8))
+    assert metrics["ssim"] == pytest.approx(expected.mean(), abs=1e-6)
+    loss = ssim_loss(*(torch.from_numpy(picture[None] / 255.0) for picture in pictures))
+    assert float(loss) * 68 * 84 == pytest.approx((1 - expected).mean(axis=-1).sum(), rel=1e-5)
 
 
 def test_tables_mark_roles_and_absent_frames(tmp_path):

@@ -16,6 +16,7 @@ from pose_splatter.tracking import (
     hull_moments,
     load_moments,
     load_track,
+    mask_center,
     measure_frames,
     save_moments,
     save_track,
@@ -54,6 +55,13 @@ def test_one_camera_that_is_wrong_does_no_harm():
     moments = hull_moments(masks, rig, grid_size=48)
     assert moments.visible
     assert np.linalg.norm(moments.center) < 8
+
+
+def test_masks_about_the_principal_points_have_their_middle_at_the_origin(rig):
+    """Every camera looks at the origin: half a pixel's error would be 1.7 units there."""
+    masks = np.zeros((6, rig.height, rig.width), np.uint8)
+    masks[:, rig.height // 2 - 9 : rig.height // 2 + 9, rig.width // 2 - 5 : rig.width // 2 + 5] = 1
+    np.testing.assert_allclose(mask_center(masks, rig), 0, atol=1e-6)
 
 
 def test_an_absent_animal_is_marked():

@@ -147,6 +147,10 @@ def split_of_preset(wildcards):
     return section_of("preset", preset_of(wildcards))["split"]
 
 
+def gpus_of_training(wildcards):
+    return GPUS * section_of("experiment", wildcards.experiment)["training"]["processes"]
+
+
 def starting_point(wildcards):
     """What an experiment's first weights come from: another's checkpoint, a release, or nothing."""
     init_from = section_of("experiment", wildcards.experiment)["init_from"]

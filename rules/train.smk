@@ -20,7 +20,7 @@ rule train:
         "../envs/gpu.yaml"
     threads: 8
     resources:
-        gpu=GPUS,
+        gpu=gpus_of_training,
         mem_mb=16000,
         runtime="12h",
     params:

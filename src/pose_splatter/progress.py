@@ -19,7 +19,7 @@ LOG_EVERY = 30.0  # seconds between the lines of a job without a terminal
 
 
 class ProgressBar:
-    """A context manager that counts steps; `advance` may carry a short status such as the loss."""
+    """A context manager that counts frames; `advance` may carry a short status such as the loss."""
 
     def __init__(self, description: str, total: int) -> None:
         self.description, self.total = description, total
@@ -54,14 +54,14 @@ class ProgressBar:
         if self.bar:
             self.bar.stop()
 
-    def advance(self, status: str = "") -> None:
-        """Count one step."""
-        self.done += 1
+    def advance(self, status: str = "", count: int = 1) -> None:
+        """Count so many frames more."""
+        self.done += count
         elapsed = time.monotonic() - self.started
         rate = self.done / max(elapsed, 1e-9)
         status = f"{status}  {rate:.1f} frames/s".strip()
         if self.bar:
-            self.bar.update(self.task, advance=1, status=status)
+            self.bar.update(self.task, advance=count, status=status)
         elif time.monotonic() - self.logged > LOG_EVERY:
             self.logged = time.monotonic()
             left = (self.total - self.done) / rate
@@ -94,11 +94,11 @@ def job(log: str | None) -> Iterator[None]:
         sys.exit(1)
 
 
-def configure_logging(log: str | None) -> None:
+def configure_logging(log: str | None, *, append: bool = False) -> None:
     """Messages go to standard error and, where a job has one, to its log file."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log:
-        handlers.append(logging.FileHandler(log, mode="w"))
+        handlers.append(logging.FileHandler(log, mode="a" if append else "w"))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(message)s",

@@ -53,11 +53,12 @@ def write_renders(
         )
         for index, frame in enumerate(track(frames, "rendering", len(frames))):
             if recording.track.visible[frame]:
-                images[index] = _to_rgba(render_frame(model, recording, frame, device))
+                images[index] = to_rgba(render_frame(model, recording, frame, device))
             else:
                 images[index] = np.array([255, 255, 255, 0], np.uint8)
 
 
-def _to_rgba(rendering: Rendering) -> UInt8[ndarray, "camera h w 4"]:
+def to_rgba(rendering: Rendering) -> UInt8[ndarray, "camera h w 4"]:
+    """Pictures over white with their alpha, as rendered_images.h5 holds them."""
     rgba = torch.cat([rendering.images, rendering.alphas[..., None]], dim=-1)
     return (rgba.clamp(0, 1) * 255).round().byte().cpu().numpy()

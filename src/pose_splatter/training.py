@@ -6,30 +6,37 @@ import math
 import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numba
 import torch
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from pose_splatter.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from pose_splatter.dataset import Augmentation, FrameBatch, FrameDataset, Recording
+from pose_splatter.distributed import Team
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import split_frames
 from pose_splatter.losses import LossWeights, compute_losses
-from pose_splatter.model import NetworkConfig, PoseSplatter, render
+from pose_splatter.model import NetworkConfig, PoseSplatter, Rendering, render
 from pose_splatter.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
+ALONE = Team()
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained. `warmup` is in steps, `validation_frames` per epoch, 0 for all."""
+    """How a model is trained.
+
+    `warmup` is in steps, `validation_frames` per epoch, 0 for all. `processes` train together, one
+    GPU each, and a step takes one frame of each. `precision` is the U-Nets' and the decoder's.
+    """
 
     epochs: int = 50
     learning_rate: float = 1e-3
@@ -38,6 +45,8 @@ class TrainingConfig:
     clip_gradient: float = 1.0
     validation_frames: int = 0
     workers: int = 0
+    processes: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
 
 
@@ -57,16 +66,18 @@ def train(
     device: str,
     threads: int,
     init_from: str | Path | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Train on the first part of every recording and write checkpoint.pt and training_log.csv.
 
     After every epoch the whole training state goes to `state`. A run whose `fingerprint` (of
     everything that shapes the result except the number of epochs) agrees with the one in there
     goes on from that epoch. `init_from`, a checkpoint or a release, gives the first weights of a
-    run that starts; `settings` go into the checkpoint as they are. Raises PoseSplatterError where
-    the loss is no longer finite.
+    run that starts; `settings` go into the checkpoint as they are. The `team` is the processes that
+    call this together. Raises PoseSplatterError where the loss is no longer finite.
     """
-    use_threads(threads)
+    use_threads(max(threads // team.size, 1))
+    device = team.device(device)
     splits = [split_frames(len(recording.track), fractions) for recording in recordings]
     pairs = list(zip(recordings, splits, strict=True))
     training = FrameDataset([(r, s.train) for r, s in pairs], augmentation, config.seed)
@@ -76,16 +87,25 @@ def train(
             f"the recordings {', '.join(r.name for r in recordings)} have {len(training)} frames "
             f"to train on and {len(validation)} to validate; check masks and split in config."
         )
-    run = _Run(network, config, len(training), device)
+    shuffled: DistributedSampler[int] = DistributedSampler(
+        training, team.size, team.rank, shuffle=True, seed=config.seed
+    )
+    run = _Run(network, config, len(shuffled), device, team)
     if not run.resume(state, fingerprint) and init_from:
         run.start_from(init_from)
-    total = (config.epochs - run.epoch) * len(training)
+    total = (config.epochs - run.epoch) * len(shuffled) * team.size
     with ProgressBar("training", total) as bar:
         while run.epoch < config.epochs:
             started = time.monotonic()
             training.epoch = run.epoch
-            losses = _mean(_train_epoch(run, training, config, weights, bar))
-            valid = _mean(_validate(run, validation, config, weights))
+            shuffled.set_epoch(run.epoch)
+            rows = list(
+                _train_epoch(run, _loader(training, config, shuffled), config, weights, bar)
+            )
+            losses = team.mean(rows, list(rows[0]))
+            mine = range(team.rank, len(validation), team.size)
+            rows = list(_validate(run, _loader(validation, config, mine), config, weights))
+            valid = team.mean(rows, list(losses))
             row: dict[str, float] = {
                 "epoch": run.epoch,
                 **{f"train_{name}": value for name, value in losses.items()},
@@ -95,7 +115,8 @@ def train(
                 "memory_mb": _peak_memory(device),
             }
             run.finish_epoch(row)
-            run.save(state, fingerprint)
+            if team.leads:
+                run.save(state, fingerprint)
             logger.info(
                 "epoch %d of %d: loss %.4f, validation %.4f (best: epoch %d)",
                 row["epoch"],
@@ -104,7 +125,8 @@ def train(
                 row["valid_loss"],
                 run.best_epoch,
             )
-    run.write(checkpoint, log, settings)
+    if team.leads:
+        run.write(checkpoint, log, settings)
 
 
 def state_path(checkpoint: str | Path) -> Path:
@@ -133,11 +155,17 @@ class _Run:
     """What changes while training goes on, and how it is saved and taken up again."""
 
     def __init__(
-        self, network: NetworkConfig, config: TrainingConfig, steps_per_epoch: int, device: str
+        self,
+        network: NetworkConfig,
+        config: TrainingConfig,
+        steps_per_epoch: int,
+        device: str,
+        team: Team,
     ) -> None:
         torch.manual_seed(config.seed)
-        self.network, self.device, self.epochs = network, device, config.epochs
+        self.network, self.device, self.team, self.epochs = network, device, team, config.epochs
         self.model = PoseSplatter(network).to(device)
+        self.replica = team.replica(self.model)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -227,58 +255,59 @@ def _warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 def _train_epoch(
     run: _Run,
-    dataset: FrameDataset,
+    batches: Iterable[FrameBatch],
     config: TrainingConfig,
     weights: LossWeights,
     bar: ProgressBar,
 ) -> Iterator[dict[str, float]]:
     run.model.train()
-    order = torch.Generator().manual_seed(config.seed * 1_000_003 + run.epoch)
-    for batch in _loader(dataset, config, order):
+    for batch in batches:
         batch = batch.to(run.device)
-        losses = compute_losses(_forward(run.model, batch), batch, weights)
+        losses = compute_losses(_forward(run.replica, batch, config), batch, weights)
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        _require_finite("loss", values["loss"], run.epoch, batch)
         run.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if not math.isfinite(values["loss"]) or not bool(norm.isfinite()):
-            raise PoseSplatterError(
-                f"the loss is {values['loss']} (gradient norm {float(norm)}) in epoch {run.epoch} "
-                f"at video frame {batch.source_frame} of recording {batch.recording}; look at "
-                "that frame's masks and images, or lower training: learning_rate in config."
-            )
+        _require_finite("gradient's norm", float(norm), run.epoch, batch)
         run.optimizer.step()
         run.scheduler.step()
-        bar.advance(f"loss {values['loss']:.4f}")
+        bar.advance(f"loss {values['loss']:.4f}", run.team.size)
         yield values
 
 
-@torch.no_grad()
+def _require_finite(name: str, value: float, epoch: int, batch: FrameBatch) -> None:
+    if not math.isfinite(value):
+        raise PoseSplatterError(
+            f"the {name} is {value} in epoch {epoch} at video frame {batch.source_frame} of "
+            f"recording {batch.recording}; look at that frame's masks and images, or lower "
+            "training: learning_rate in config."
+        )
+
+
 def _validate(
-    run: _Run, dataset: FrameDataset, config: TrainingConfig, weights: LossWeights
+    run: _Run, batches: Iterable[FrameBatch], config: TrainingConfig, weights: LossWeights
 ) -> Iterator[dict[str, float]]:
     run.model.eval()
-    for batch in _loader(dataset, config, None):
+    for batch in batches:
         batch = batch.to(run.device)
-        losses = compute_losses(_forward(run.model, batch), batch, weights)
+        with torch.no_grad():
+            losses = compute_losses(_forward(run.model, batch, config), batch, weights)
         yield {name: float(value) for name, value in losses.items()}
 
 
-def _forward(model: PoseSplatter, batch: FrameBatch):
+def _forward(model: nn.Module, batch: FrameBatch, config: TrainingConfig) -> Rendering:
     height, width = batch.masks.shape[1:]
-    return render(model(batch.volume), batch.viewmats, batch.Ks, width, height)
+    mixed = config.precision == "bfloat16"
+    with torch.autocast(batch.masks.device.type, torch.bfloat16, enabled=mixed):
+        gaussians = model(batch.volume)
+    return render(gaussians, batch.viewmats, batch.Ks, width, height)
 
 
 def _loader(
-    dataset: FrameDataset, config: TrainingConfig, order: torch.Generator | None
+    dataset: FrameDataset, config: TrainingConfig, order: Sampler[int] | range
 ) -> DataLoader[FrameBatch]:
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        shuffle=order is not None,
-        generator=order,
-        num_workers=config.workers,
-    )
+    return DataLoader(dataset, batch_size=None, sampler=order, num_workers=config.workers)
 
 
 def _thinned(frames: range, config: TrainingConfig) -> Sequence[int]:
@@ -286,12 +315,6 @@ def _thinned(frames: range, config: TrainingConfig) -> Sequence[int]:
     if not config.validation_frames or len(frames) <= config.validation_frames:
         return frames
     return frames[:: math.ceil(len(frames) / config.validation_frames)]
-
-
-def _mean(rows: Iterator[dict[str, float]]) -> dict[str, float]:
-    """The mean of every term."""
-    collected = list(rows)
-    return {name: sum(row[name] for row in collected) / len(collected) for name in collected[0]}
 
 
 def _peak_memory(device: str) -> float:

@@ -1,13 +1,16 @@
 """Train an experiment's model."""
 
 from pose_splatter.dataset import Augmentation, load_recording
+from pose_splatter.distributed import launch
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
 from pose_splatter.progress import job
 from pose_splatter.provenance import fingerprint
 from pose_splatter.training import TrainingConfig, choose_device, state_path, train
 
-with job(snakemake.log[0]):
+
+def arguments():
+    """What `train` is called with, from the job's inputs, outputs and settings."""
     params = snakemake.params
     settings = params.settings
     inputs = zip(
@@ -19,17 +22,17 @@ with job(snakemake.log[0]):
         snakemake.input.vertical_lines,
         strict=True,
     )
-    train(
-        [load_recording(name, heldout, *paths) for (name, heldout), *paths in inputs],
-        params.split,
-        NetworkConfig.of(settings["network"]),
-        TrainingConfig(**settings["training"]),
-        LossWeights(**settings["loss"]),
-        Augmentation(**settings["augmentation"]),
-        checkpoint=snakemake.output.checkpoint,
-        log=snakemake.output.log,
-        state=state_path(snakemake.output.checkpoint),
-        fingerprint=fingerprint(
+    return {
+        "recordings": [load_recording(name, heldout, *paths) for (name, heldout), *paths in inputs],
+        "fractions": params.split,
+        "network": NetworkConfig.of(settings["network"]),
+        "config": TrainingConfig(**settings["training"]),
+        "weights": LossWeights(**settings["loss"]),
+        "augmentation": Augmentation(**settings["augmentation"]),
+        "checkpoint": snakemake.output.checkpoint,
+        "log": snakemake.output.log,
+        "state": state_path(snakemake.output.checkpoint),
+        "fingerprint": fingerprint(
             {
                 "settings": settings | {"training": settings["training"] | {"epochs": None}},
                 "heldout": params.heldout,
@@ -38,8 +41,15 @@ with job(snakemake.log[0]):
             },
             snakemake.input,
         ),
-        settings=settings,
-        device=choose_device(params.device),
-        threads=snakemake.threads,
-        init_from=snakemake.input.init_from or None,
-    )
+        "settings": settings,
+        "device": choose_device(params.device),
+        "threads": snakemake.threads,
+        "init_from": snakemake.input.init_from or None,
+    }
+
+
+# The processes of a team import this file again; they must not start teams of their own.
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        processes = snakemake.params.settings["training"]["processes"]
+        launch(train, processes, snakemake.log[0], arguments())

@@ -154,7 +154,9 @@ def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypat
 
 def test_a_validation_loss_that_breaks_keeps_the_best(tmp_path, recording, monkeypatch):
     monkeypatch.setattr(
-        training, "_validate", lambda *_: iter([dict.fromkeys(["loss", "iou"], float("nan"))])
+        training,
+        "_validate",
+        lambda *_: iter([dict.fromkeys(["loss", "iou", "image"], float("nan"))]),
     )
     with pytest.raises(PoseSplatterError, match="validation loss is nan after epoch 0"):
         run(tmp_path, recording)

@@ -45,10 +45,10 @@ def study(epochs: int) -> dict:
     }
 
 
-def steps_to(log: pd.DataFrame, loss: float, frames: int) -> int | None:
+def steps_to(log: pd.DataFrame, loss: float) -> int | None:
     """Training steps until the validation loss is at most `loss`; None if it never is."""
-    reached = log.index[log["valid_loss"] <= loss]
-    return int((reached[0] + 1) * frames) if len(reached) else None
+    reached = log.loc[log["valid_loss"] <= loss, "steps"]
+    return int(reached.iloc[0]) if len(reached) else None
 
 
 def main() -> None:
@@ -65,13 +65,12 @@ def main() -> None:
         command += ["--configfile", ROOT / "config/config.yaml", Path(folder, "study.yaml")]
         subprocess.run([str(part) for part in command], check=True)
         logs = {name: pd.read_csv(Path(folder, path)) for name, path in targets.items()}
-    frames = 15  # a third of the recording's 45
     best = logs["scratch"]["valid_loss"].min()
     print(f"best validation loss from scratch  {best:.4f}")
     for name, log in logs.items():
         print(
             f"{name:8s} first {log['valid_loss'].iloc[0]:.4f}, best {log['valid_loss'].min():.4f}, "
-            f"steps to {best:.4f}: {steps_to(log, best, frames)} of {len(log) * frames}"
+            f"steps to {best:.4f}: {steps_to(log, best)} of {log['steps'].iloc[-1]}"
         )
 
 

@@ -108,6 +108,7 @@ def train(
             valid = team.mean(rows, list(losses))
             row: dict[str, float] = {
                 "epoch": run.epoch,
+                "steps": run.scheduler.last_epoch,
                 **{f"train_{name}": value for name, value in losses.items()},
                 **{f"valid_{name}": value for name, value in valid.items()},
                 "learning_rate": float(run.scheduler.get_last_lr()[0]),

@@ -1,0 +1,147 @@
+"""Training on the demo against the original's recipe: time to its quality, and quality in its time.
+
+    python benchmarks/training.py [--minutes 20]
+
+The plain way (benchmarks/plain/recipe.py) trains for so many minutes. Ours, the demo's `baseline`,
+is trained for 1, 2, 4, ... epochs until it is as good in held-out IoU and in PSNR on the animal's
+box, then once for about as long as the plain way. Quality is that of every fifth test frame.
+"""
+
+import argparse
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from demo import configuration, demo_recording, demo_split, quality
+from plain.recipe import render_plain, train_plain
+from rows import Row, table
+
+from pose_splatter.checkpoints import load_checkpoint
+from pose_splatter.dataset import Augmentation, Recording
+from pose_splatter.evaluation import Views, summarise
+from pose_splatter.hull import evaluate_hull
+from pose_splatter.losses import LossWeights
+from pose_splatter.model import NetworkConfig
+from pose_splatter.rendering import render_frame, to_rgba
+from pose_splatter.training import TrainingConfig, train
+
+THREADS = 2
+Quality = dict[str, dict[str, float]]
+
+
+def train_ours(recording: Recording, epochs: int) -> tuple[Path, float]:
+    """The checkpoint of the demo's baseline after so many epochs, and the seconds it took."""
+    config = configuration()
+    settings: dict[str, Any] = config["experiments"]["baseline"]
+    folder = Path(tempfile.mkdtemp())
+    start = time.monotonic()
+    train(
+        [recording],
+        config["presets"]["default"]["split"],
+        NetworkConfig.of(settings["network"]),
+        TrainingConfig(**(settings["training"] | {"epochs": epochs})),
+        LossWeights(**settings["loss"]),
+        Augmentation(**settings["augmentation"]),
+        checkpoint=folder / "checkpoint.pt",
+        log=folder / "training_log.csv",
+        state=folder / "training_state.pt",
+        fingerprint="",
+        settings=settings,
+        device="cpu",
+        threads=THREADS,
+    )
+    return folder / "checkpoint.pt", time.monotonic() - start
+
+
+def measure(minutes: float = 20.0) -> list[Row]:
+    recording = demo_recording()
+    split = demo_split(recording)
+    frames = split.test[::5]
+    torch.set_num_threads(THREADS)
+    plain = train_plain(recording, split.train, 60 * minutes)
+    theirs = quality(recording, frames, partial(render_plain, plain.model, recording))
+    describe(f"plain, {plain.steps} steps, {plain.seconds:.0f} s", theirs)
+
+    def ours_after(epochs: int) -> tuple[float, Quality]:
+        checkpoint, seconds = train_ours(recording, epochs)
+        model = load_checkpoint(checkpoint).model("cpu")
+
+        def render(frame: int):
+            return to_rgba(render_frame(model, recording, frame, "cpu"))
+
+        result = quality(recording, frames, render)
+        describe(f"ours, {epochs} epochs, {seconds:.0f} s", result)
+        return seconds, result
+
+    epochs, (seconds, ours) = 1, ours_after(1)
+    while not as_good(ours, theirs):
+        if seconds > plain.seconds:
+            raise SystemExit("ours was not as good as the plain way in the same time")
+        epochs *= 2
+        seconds, ours = ours_after(epochs)
+    long_seconds, final = ours_after(int(plain.seconds / seconds * epochs))
+    over_hull = final["heldout"]["iou"] - hull_iou(recording, frames)
+    gain = {name: final["heldout"][name] - theirs["heldout"][name] for name in ("iou", "psnr_fg")}
+    return [
+        Row(
+            step=f"training to the plain way's held-out IoU and box PSNR of {minutes:g} minutes",
+            ours=seconds,
+            plain=plain.seconds,
+            unit="s",
+            goal="10x",
+            agreement=f"IoU {ours['heldout']['iou']:.3f} / {theirs['heldout']['iou']:.3f}, "
+            f"box {ours['heldout']['psnr_fg']:.2f} / {theirs['heldout']['psnr_fg']:.2f} dB",
+        ),
+        Row(
+            step="held-out IoU at equal wall time",
+            ours=final["heldout"]["iou"],
+            plain=theirs["heldout"]["iou"],
+            unit="",
+            goal="+0.08",
+            agreement=f"{gain['iou']:+.3f}, {over_hull:+.3f} over the hull (goal +0.08); "
+            f"{long_seconds:.0f} / {plain.seconds:.0f} s",
+            better="higher",
+        ),
+        Row(
+            step="held-out PSNR on the box at equal wall time",
+            ours=final["heldout"]["psnr_fg"],
+            plain=theirs["heldout"]["psnr_fg"],
+            unit="dB",
+            goal="+2 dB",
+            agreement=f"{gain['psnr_fg']:+.2f} dB",
+            better="higher",
+        ),
+    ]
+
+
+def as_good(ours: Quality, theirs: Quality) -> bool:
+    return all(ours["heldout"][name] >= theirs["heldout"][name] for name in ("iou", "psnr_fg"))
+
+
+def hull_iou(recording: Recording, frames: range) -> float:
+    """The plain visual hull's silhouette IoU in the held-out cameras."""
+    names = recording.rig.names
+    views = Views(names, tuple(names[camera] for camera in recording.heldout))
+    table = summarise(evaluate_hull(recording.store, recording.rig, recording.track, views, frames))
+    return float(table.set_index("camera").loc["mean_heldout", "iou"])
+
+
+def describe(name: str, result: Quality) -> None:
+    parts = [
+        f"{role} IoU {metrics['iou']:.3f}, box {metrics['psnr_fg']:.2f} dB"
+        for role, metrics in result.items()
+    ]
+    print(f"{name}: {'; '.join(parts)}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=20.0)
+    print(table(measure(parser.parse_args().minutes)))
+
+
+if __name__ == "__main__":
+    main()

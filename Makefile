@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Without a terminal's own Python environment: what .venv holds is all there is.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench bench-gpu lock clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake
@@ -23,10 +23,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/carving.py
-	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/rasterize.py
+	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/fine_tuning.py
 	$(BIN)/python benchmarks/engine.py
+
+bench-gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu.py --device cuda
+	$(BIN)/python benchmarks/gpu.py --device cuda --precision bfloat16
 
 # Made from scratch when the lock changes, so that nothing older lingers in it.
 $(STAMP): requirements.lock pyproject.toml

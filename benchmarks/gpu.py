@@ -1,8 +1,8 @@
 """One training step and inference in the original's setting, stage by stage, on a GPU.
 
-    python benchmarks/gpu.py [--device cuda] [--steps 50] [--precision bfloat16]
+    python benchmarks/gpu.py [--device cuda] [--steps 50] [--precision bfloat16] [--grid 112]
 
-Grid 112, six cameras of 288x256 of which four are observed, on synthetic masks. Prints seconds a
+Six cameras of 288x256 of which four are observed, on synthetic masks. Prints seconds a
 step and the share of each stage, peak memory, frames a second of inference, the same with a
 compiled encoder, and by how much gsplat and the CPU backend differ. The original needed about 1.4 s
 a step and 5.9 GB on an RTX 3060. With --device cpu it runs anywhere, without what needs CUDA.
@@ -34,11 +34,10 @@ from pose_splatter.tracking import Track
 from pose_splatter.training import choose_device
 from pose_splatter.volume import Crop
 
-GRID = 112
 N_FRAMES = 16
 
 
-def recording() -> Recording:
+def recording(grid: int) -> Recording:
     """A body of balls that turns on the spot, patterned so that their colours matter."""
     rig = ring_rig(6, width=288, height=256)
     rig = replace(rig, intrinsics=rig.intrinsics @ np.diag([2.2, 2.2, 1]))
@@ -59,7 +58,7 @@ def recording() -> Recording:
             np.tile(np.eye(3), (n, 1, 1)),
             np.tile([60.0, 30.0], (n, 1)),
         ),
-        crop=Crop(GRID, 160.0, ((0, GRID),) * 3, 1.0, 0.5),
+        crop=Crop(grid, 160.0, ((0, grid),) * 3, 1.0, 0.5),
         observed=(0, 2, 3, 4),
         heldout=(1, 5),
     )
@@ -155,9 +154,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cuda", "cpu"])
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--grid", type=int, default=112)
     options = parser.parse_args()
     device = choose_device(options.device)
-    source = recording()
+    source = recording(options.grid)
     frames = FrameDataset([(source, range(N_FRAMES))], Augmentation(0.5, 20.0, 1.0))
     model = PoseSplatter(NetworkConfig()).to(device)
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"

@@ -7,7 +7,8 @@ look up to ten times worse than it is.
 
 The plain one is tests/reference/rasterization_reference.py, by tiles of 16 x 16 pixels. It is timed
 once, up to --reference-limit Gaussians; ours is timed --repeats times after a warm-up, and the
-fastest and the median are printed. Ratios are of the medians.
+fastest and the median are printed. Ratios are of the medians. Behind them stand the largest
+differences of pictures, and of gradients as shares of the largest.
 """
 
 import argparse
@@ -16,10 +17,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rows import Row
 from torch import Tensor
 
 from pose_splatter.rasterize import rasterization
@@ -27,6 +29,9 @@ from pose_splatter.rasterize import rasterization
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from reference import rasterization_reference
 
+CAMERAS = 6
+SIZE = (288, 256)
+MAX_DIFFERENCE = 1e-4
 DISTANCE = 3.0
 FOCAL_LENGTH = 300.0  # so that 0.01 at the centre is a pixel
 
@@ -64,26 +69,111 @@ def cameras(n: int, width: int, height: int) -> tuple[Tensor, Tensor]:
     return viewmats, K.repeat(n, 1, 1)
 
 
-def time_pass(rasterize: Callable, inputs: list[Tensor], *view) -> tuple[float, float]:
-    """Seconds of one forward and one backward pass."""
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward pass: what it gave and how many seconds it took."""
+
+    outputs: tuple[Tensor, Tensor]  # pictures and alpha
+    gradients: tuple[Tensor, ...]
+    forward: float
+    backward: float
+
+    @property
+    def seconds(self) -> float:
+        return self.forward + self.backward
+
+
+def run_pass(rasterize: Callable, inputs: list[Tensor], *view) -> Pass:
+    """Render, and pull gradients of ones back to the inputs."""
     start = time.perf_counter()
     render, alpha, _ = rasterize(*inputs, *view)
     middle = time.perf_counter()
-    torch.autograd.grad([render, alpha], inputs, [torch.ones_like(render), torch.ones_like(alpha)])
-    return middle - start, time.perf_counter() - middle
+    gradients = torch.autograd.grad(
+        [render, alpha], inputs, [torch.ones_like(render), torch.ones_like(alpha)]
+    )
+    end = time.perf_counter()
+    outputs = render.detach(), alpha.detach()
+    return Pass(outputs, gradients, middle - start, end - middle)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest differences of two passes: pictures absolutely, gradients of their largest."""
+
+    picture: float
+    gradient: float
+
+    @classmethod
+    def of(cls, a: Pass, b: Pass) -> "Agreement":
+        pictures = zip(a.outputs, b.outputs, strict=True)
+        gradients = zip(a.gradients, b.gradients, strict=True)
+        return cls(
+            max(float((x - y).abs().max()) for x, y in pictures),
+            max(float((x - y).abs().max() / y.abs().max()) for x, y in gradients),
+        )
+
+    def check(self) -> None:
+        assert max(self.picture, self.gradient) < MAX_DIFFERENCE, self
+
+    def __str__(self) -> str:
+        return f"pictures to {self.picture:.0e}, gradients to {self.gradient:.0e} of the largest"
+
+
+def scene(place: Callable, n: int) -> list[Tensor]:
+    """The same n Gaussians at every call."""
+    generator = torch.Generator().manual_seed(0)
+    return gaussians(place(n, generator), generator)
+
+
+def time_ours(inputs: list[Tensor], view: tuple, repeats: int) -> list[Pass]:
+    """Passes after a warm-up."""
+    run_pass(rasterization, inputs, *view)
+    return [run_pass(rasterization, inputs, *view) for _ in range(repeats)]
+
+
+def median(passes: list[Pass]) -> float:
+    return statistics.median(each.seconds for each in passes)
+
+
+def measure(n: int = 10_000, many: int = 100_000, repeats: int = 10) -> list[Row]:
+    """Against the reference at n Gaussians, and ours alone at ten times as many."""
+    view = view_of(CAMERAS, *SIZE)
+    inputs = scene(animal, n)
+    passes = time_ours(inputs, view, repeats)
+    reference = run_pass(plain, inputs, *view)
+    agreement = Agreement.of(passes[0], reference)
+    agreement.check()
+    ours = median(passes)
+    most = median(time_ours(scene(animal, many), view, max(repeats // 3, 3)))
+    step = f"CPU rasterizer, forward + backward, {n:,} Gaussians, {CAMERAS} cameras"
+    linear = f"its time per 1,000 Gaussians, {many:,} of them against {n:,} (plain)"
+    times = f"{1000 * most:.0f} ms against {1000 * ours:.0f} ms"
+    return [
+        Row(step, 1000 * ours, 1000 * reference.seconds, "ms", "20x", str(agreement)),
+        Row(linear, 1e6 * most / many, 1e6 * ours / n, "ms", "linear", times),
+    ]
+
+
+def view_of(n_cameras: int, width: int, height: int) -> tuple:
+    """The arguments of a rasterizer after the Gaussians."""
+    return *cameras(n_cameras, width, height), width, height
+
+
+def plain(*arguments) -> tuple[Tensor, Tensor, Tensor]:
+    """The reference by tiles, which leaves the picture as it is and takes less time."""
+    return rasterization_reference.rasterization(*arguments, tile=16)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gaussians", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--cameras", type=int, default=6)
-    parser.add_argument("--size", type=int, nargs=2, default=[288, 256], metavar=("W", "H"))
+    parser.add_argument("--cameras", type=int, default=CAMERAS)
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("W", "H"))
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--reference-limit", type=int, default=10_000)
     options = parser.parse_args()
 
-    view = (*cameras(options.cameras, *options.size), *options.size)
-    plain = partial(rasterization_reference.rasterization, tile=16)
+    view = view_of(options.cameras, *options.size)
     width, height = options.size
     print(f"{options.cameras} cameras of {width} x {height}, {torch.get_num_threads()} threads")
     print(
@@ -92,19 +182,21 @@ def main() -> None:
     )
     for place in (animal, spread):
         for n in options.gaussians:
-            generator = torch.Generator().manual_seed(0)
-            inputs = gaussians(place(n, generator), generator)
-            time_pass(rasterization, inputs, *view)
-            passes = [time_pass(rasterization, inputs, *view) for _ in range(options.repeats)]
-            forward, backward = (statistics.median(part) for part in zip(*passes, strict=True))
-            fastest = min(map(sum, passes))
-            median = statistics.median(map(sum, passes))
+            inputs = scene(place, n)
+            passes = time_ours(inputs, view, options.repeats)
             line = f"{place.__name__:8}{n:10}"
-            for seconds in (forward, backward, fastest, median, median / n * 1000):
+            for seconds in (
+                statistics.median(each.forward for each in passes),
+                statistics.median(each.backward for each in passes),
+                min(each.seconds for each in passes),
+                median(passes),
+                median(passes) / n * 1000,
+            ):
                 line += f"{1000 * seconds:10.2f}"
             if n <= options.reference_limit:
-                seconds = sum(time_pass(plain, inputs, *view))
-                line += f"{1000 * seconds:11.0f}{seconds / median:8.0f}"
+                reference = run_pass(plain, inputs, *view)
+                line += f"{1000 * reference.seconds:11.0f}{reference.seconds / median(passes):8.0f}"
+                line += f"   {Agreement.of(passes[0], reference)}"
             print(line, flush=True)
 
 

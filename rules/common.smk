@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from snakemake.exceptions import WorkflowError
 
 from pose_splatter import provenance
-from pose_splatter.config import resolve
+from pose_splatter.config import RELEASE_FILES, resolve
 from pose_splatter.errors import PoseSplatterError
 
 try:
@@ -147,8 +147,26 @@ def split_of_preset(wildcards):
     return section_of("preset", preset_of(wildcards))["split"]
 
 
+def settings_of_training(wildcards):
+    return shaping_settings(wildcards.experiment)
+
+
+def shaping_settings(name):
+    """All that shapes an experiment's model: its settings, and those of its preset."""
+    experiment = section_of("experiment", name)
+    return {
+        **{key: value for key, value in experiment.items() if key != "apply"},
+        "training": {k: v for k, v in experiment["training"].items() if k != "workers"},
+        "preset": {"name": experiment["preset"], **config["presets"][experiment["preset"]]},
+    }
+
+
 def gpus_of_training(wildcards):
     return GPUS * section_of("experiment", wildcards.experiment)["training"]["processes"]
+
+
+def workers_of_training(wildcards):
+    return section_of("experiment", wildcards.experiment)["training"]["workers"]
 
 
 def starting_point(wildcards):
@@ -156,6 +174,9 @@ def starting_point(wildcards):
     init_from = section_of("experiment", wildcards.experiment)["init_from"]
     if init_from in config["experiments"]:
         return EXPERIMENT.format(experiment=init_from) + "/checkpoint.pt"
+    if init_from and not init_from.startswith("results/"):
+        # A folder from elsewhere: its files, since a folder's own time says little of them.
+        return [f"{init_from}/{name}" for name in RELEASE_FILES]
     return init_from or []
 
 
@@ -170,12 +191,6 @@ def applied_metrics(wildcards):
         experiment=wildcards.experiment,
         recording=applied_recordings(wildcards),
     )
-
-
-def settings_of_experiment(name):
-    """Everything that config says of an experiment, its preset included."""
-    experiment = config["experiments"][name]
-    return experiment | {"preset": config["presets"][experiment["preset"]]}
 
 
 COMPARED = config["comparison"]["experiments"]
@@ -194,20 +209,20 @@ def outcome_files(name):
 
 def results_of(experiments):
     """Everything that experiments are for: metrics, renders, pictures, and how they compare."""
-    targets = ["results/comparison/comparison.md"]
+    targets = list(rules.compare_experiments.output)
     for name in experiments:
         experiment = config["experiments"][name]
-        files = ["metrics_test.csv", "rendered_images.h5", "visualization/comparison.png"]
-        targets += [
-            f"results/experiments/{name}/checkpoint.pt",
-            f"results/experiments/{name}/training_curves.png",
-            *expand(
-                APPLIED + "/{file}", experiment=name, recording=experiment["apply"], file=files
-            ),
-            *expand(
-                f"{PREPROCESSED}/hull_metrics_test.csv",
-                recording=experiment["apply"],
-                preset=experiment["preset"],
-            ),
+        per_experiment = [*rules.train.output, *rules.training_curves.output]
+        per_recording = [
+            *rules.render.output,
+            *rules.metrics_test.output,
+            *rules.truth_against_prediction.output,
         ]
+        targets += expand(per_experiment, experiment=name)
+        targets += expand(per_recording, experiment=name, recording=experiment["apply"])
+        targets += expand(
+            rules.hull_metrics_test.output,
+            recording=experiment["apply"],
+            preset=experiment["preset"],
+        )
     return targets

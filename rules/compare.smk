@@ -22,12 +22,12 @@ rule compare_experiments:
         "../envs/cpu.yaml"
     params:
         outcomes=OUTCOMES,
-        settings={name: settings_of_experiment(name) for name in COMPARED},
+        settings={name: shaping_settings(name) for name in COMPARED},
         baseline=config["comparison"]["baseline"],
         plots=config["plots"],
         code=code_of("compare_experiments"),
     message:
-        "Comparing experiments"
+        "{rule}: Comparing experiments"
     script:
         "../src/scripts/compare_experiments.py"
 
@@ -48,6 +48,6 @@ rule release:
         recordings=applied_recordings,
         code=code_of("release"),
     message:
-        "Packing the model of {wildcards.experiment} to give away"
+        "{rule}: Packing the model of {wildcards.experiment} to give away"
     script:
         "../src/scripts/release.py"

@@ -28,7 +28,7 @@ rule render:
         device=config["device"],
         code=code_of("render"),
     message:
-        "Rendering the test frames of {wildcards.recording} by {wildcards.experiment}"
+        "{rule}: Rendering the test frames of {wildcards.recording} by {wildcards.experiment}"
     script:
         "../src/scripts/render.py"
 
@@ -51,7 +51,7 @@ rule metrics_test:
         heldout=heldout_cameras(this_recording),
         code=code_of("metrics_test"),
     message:
-        "Evaluating {wildcards.experiment} on {wildcards.recording}"
+        "{rule}: Evaluating {wildcards.experiment} on {wildcards.recording}"
     script:
         "../src/scripts/metrics_test.py"
 
@@ -75,6 +75,6 @@ rule hull_metrics_test:
         recording=settings("recording", "heldout_cameras"),
         code=code_of("hull_metrics_test"),
     message:
-        "Measuring the plain visual hull of {wildcards.recording}, for comparison"
+        "{rule}: Measuring the plain visual hull of {wildcards.recording}, for comparison"
     script:
         "../src/scripts/hull_metrics_test.py"

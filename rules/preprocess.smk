@@ -19,7 +19,7 @@ rule cameras:
         settings=settings("recording", "cameras", "frames"),
         code=code_of("cameras"),
     message:
-        "Checking the videos and the calibration of {wildcards.recording}"
+        "{rule}: Checking the videos and the calibration of {wildcards.recording}"
     script:
         "../src/scripts/cameras.py"
 
@@ -42,7 +42,7 @@ rule vertical_lines:
         settings=settings("recording", "heldout_cameras"),
         code=code_of("vertical_lines"),
     message:
-        "Finding which way is up in {wildcards.recording}"
+        "{rule}: Finding which way is up in {wildcards.recording}"
     script:
         "../src/scripts/vertical_lines.py"
 
@@ -66,7 +66,7 @@ rule images_part:
         recording=settings("recording", "empty_masks"),
         code=code_of("images_part"),
     message:
-        "Decoding part {wildcards.scatteritem} of {wildcards.recording}"
+        "{rule}: Decoding part {wildcards.scatteritem} of {wildcards.recording}"
     script:
         "../src/scripts/images_part.py"
 
@@ -85,7 +85,7 @@ rule images:
     params:
         code=code_of("images"),
     message:
-        "Joining the images of {wildcards.recording}"
+        "{rule}: Joining the images of {wildcards.recording}"
     script:
         "../src/scripts/images.py"
 
@@ -104,7 +104,7 @@ rule images_zarr:
     params:
         code=code_of("images_zarr"),
     message:
-        "Laying out the images of {wildcards.recording} for random access"
+        "{rule}: Laying out the images of {wildcards.recording} for random access"
     script:
         "../src/scripts/images_zarr.py"
 
@@ -127,7 +127,7 @@ rule hull_moments:
         recording=settings("recording", "heldout_cameras"),
         code=code_of("hull_moments"),
     message:
-        "Measuring the visual hull in part {wildcards.scatteritem} of {wildcards.recording}"
+        "{rule}: Measuring the visual hull in part {wildcards.scatteritem} of {wildcards.recording}"
     script:
         "../src/scripts/hull_moments.py"
 
@@ -147,7 +147,7 @@ rule center_rotation:
         settings=settings("preset", "smoothing"),
         code=code_of("center_rotation"),
     message:
-        "Following centre and heading of the animal in {wildcards.recording}"
+        "{rule}: Following centre and heading of the animal in {wildcards.recording}"
     script:
         "../src/scripts/center_rotation.py"
 
@@ -171,7 +171,7 @@ rule hull_sum:
         recording=settings("recording", "heldout_cameras"),
         code=code_of("hull_sum"),
     message:
-        "Carving training frames of part {wildcards.scatteritem} of {wildcards.recording}"
+        "{rule}: Carving training frames of part {wildcards.scatteritem} of {wildcards.recording}"
     script:
         "../src/scripts/hull_sum.py"
 
@@ -192,6 +192,6 @@ rule crop:
         settings=settings("preset", "crop_coverage", "fill_color"),
         code=code_of("crop"),
     message:
-        "Choosing the part of the grid that {wildcards.recording} needs"
+        "{rule}: Choosing the part of the grid that {wildcards.recording} needs"
     script:
         "../src/scripts/crop.py"

@@ -21,17 +21,16 @@ rule train:
     threads: 8
     resources:
         gpu=gpus_of_training,
+        # Not a parameter: how many processes load frames changes no result.
+        workers=workers_of_training,
         mem_mb=16000,
         runtime="12h",
     params:
-        settings=settings(
-            "experiment", "preset", "train", "network", "training", "loss", "augmentation"
-        ),
+        settings=settings_of_training,
         heldout=heldout_cameras(training_recordings),
-        split=split_of_preset,
         device=config["device"],
         code=code_of("train"),
     message:
-        "Training {wildcards.experiment}"
+        "{rule}: Training {wildcards.experiment}"
     script:
         "../src/scripts/train.py"

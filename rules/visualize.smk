@@ -21,7 +21,7 @@ rule training_curves:
         settings=config["plots"],
         code=code_of("training_curves"),
     message:
-        "Drawing the training curves of {wildcards.experiment}"
+        "{rule}: Drawing the training curves of {wildcards.experiment}"
     script:
         "../src/scripts/training_curves.py"
 
@@ -49,6 +49,6 @@ rule truth_against_prediction:
         heldout=heldout_cameras(this_recording),
         code=code_of("truth_against_prediction"),
     message:
-        "Drawing truth against prediction for {wildcards.experiment} on {wildcards.recording}"
+        "{rule}: Drawing truth against prediction for {wildcards.experiment} on {wildcards.recording}"
     script:
         "../src/scripts/truth_against_prediction.py"

@@ -114,7 +114,7 @@ def dense(volume: Volume) -> Float[Tensor, "1 4 x y z"]:
     full = volume.features.new_zeros(1, 4, *volume.shape)
     seen = volume.features[:, 0] > 0.999
     x, y, z = volume.indices[seen].unbind(-1)
-    full[0, :, x, y, z] = volume.features[seen].T
+    full[0, :, x, y, z] = volume.features[seen, :4].T
     return full
 
 

@@ -12,13 +12,13 @@ from typing import no_type_check
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 from numba import njit
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
 
-kernel = njit(cache=True, nogil=True, fastmath=True)
+kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -179,13 +179,14 @@ class CarvedVolume:
     """The occupied voxels of one frame, sparse: most of a grid is empty.
 
     `features` are occupancy (DISPUTED where one camera does not see the voxel, rising to 1 where
-    all do, by the mask at the voxel's centre in the camera that sees least of it) and red, green,
-    blue (0 to 1).
+    all do, by the mask at the voxel's centre in the camera that sees least of it); red, green, blue
+    (0 to 1); and, in the grid's axes, the sum of the unit vectors to the cameras that see the voxel
+    unobstructed, over the number of cameras: from which sides it is known.
     """
 
     shape: tuple[int, int, int]
     indices: Int32[ndarray, "voxel 3"]
-    features: Float32[ndarray, "voxel 4"]
+    features: Float32[ndarray, "voxel 7"]
 
 
 def candidate_views(n_cameras: int) -> int:
@@ -207,96 +208,140 @@ def carve_colored(
     """
     n_cameras = len(masks)
     counts = carve(masks, projections, shape, candidate_views(n_cameras))
-    indices = np.argwhere(counts).astype(np.int32)
-    solid = counts[tuple(indices.T)] == n_cameras
-    depths = depth_buffers(indices[solid], projections, masks.shape[1:])
-    features = np.empty((len(indices), 4), np.float32)
-    _color(
+    occupied = np.flatnonzero(counts > 0)
+    indices = np.stack(np.unravel_index(occupied, shape), axis=-1).astype(np.int32)
+    solid = counts.reshape(-1)[occupied] == n_cameras
+    features = voxel_features(images, masks, projections, indices, solid, fill_color)
+    return CarvedVolume(shape, indices, features)
+
+
+def voxel_features(
+    images: UInt8[ndarray, "camera height width 3"],
+    masks: UInt8[ndarray, "camera height width"],
+    projections: Float32[ndarray, "camera 3 4"],
+    indices: Int32[ndarray, "voxel 3"],
+    solid: Bool[ndarray, " voxel"],
+    fill_color: float,
+) -> Float32[ndarray, "voxel 7"]:
+    """What CarvedVolume says of each voxel; those that are `solid` hide what lies behind them."""
+    depths = depth_buffers(indices, solid, projections, masks.shape[1:])
+    rays, offsets = projections[..., :3].astype(np.float64), projections[..., 3:]
+    eyes = -np.linalg.solve(rays, offsets)[..., 0]  # where the cameras stand, in voxel indices
+    features = np.empty((len(indices), 7), np.float32)
+    _fill_features(
         np.ascontiguousarray(images),
         np.ascontiguousarray(masks),
         projections,
+        eyes.astype(np.float32),
         depths,
         indices,
         np.float32(fill_color),
         features,
     )
-    return CarvedVolume(shape, indices, features)
+    return features
 
 
 def depth_buffers(
     indices: Int32[ndarray, "voxel 3"],
+    solid: Bool[ndarray, " voxel"],
     projections: Float32[ndarray, "camera 3 4"],
     image_shape: tuple[int, int],
 ) -> Float32[ndarray, "camera height width"]:
-    """The depth (world units) of the nearest voxel in every pixel; FAR where there is none."""
+    """The depth (world units) of the nearest solid voxel in every pixel; FAR where none is."""
     depths = np.full((len(projections), *image_shape), FAR, np.float32)
-    _fill_depths(indices, projections, depths)
+    for buffer, projection in zip(depths, projections, strict=True):
+        _fill_depths(indices, solid, projection, buffer)
     return depths
 
 
 @kernel
 @no_type_check
-def _pixel(p, index):
-    """The pixel coordinates and depth of a voxel's centre."""
-    i, j, k = index
+def _pixel(p, voxel):
+    """The pixel coordinates and depth of a voxel's centre, all in single precision."""
+    i, j, k = np.float32(voxel[0]), np.float32(voxel[1]), np.float32(voxel[2])
     depth = p[2, 0] * i + p[2, 1] * j + p[2, 2] * k + p[2, 3]
-    u = (p[0, 0] * i + p[0, 1] * j + p[0, 2] * k + p[0, 3]) / depth
-    v = (p[1, 0] * i + p[1, 1] * j + p[1, 2] * k + p[1, 3]) / depth
+    inverse = np.float32(1) / depth
+    u = (p[0, 0] * i + p[0, 1] * j + p[0, 2] * k + p[0, 3]) * inverse
+    v = (p[1, 0] * i + p[1, 1] * j + p[1, 2] * k + p[1, 3]) * inverse
     return u, v, depth
 
 
 @kernel
 @no_type_check
-def _voxel_pixels(p, depth):
-    """The edge of a voxel at this depth in pixels, from how fast u moves with the index."""
-    moved = (p[0, 0] ** 2 + p[0, 1] ** 2 + p[0, 2] ** 2) / depth**2
-    return np.sqrt(moved)
+def _norm(row):
+    """How fast the first (or third) row of a projection moves with the voxel's index."""
+    return np.sqrt(row[0] * row[0] + row[1] * row[1] + row[2] * row[2])
 
 
 @kernel
 @no_type_check
-def _fill_depths(indices, projections, depths):
-    n_cameras, height, width = depths.shape
-    for camera in range(n_cameras):
-        p = projections[camera]
-        for voxel in range(len(indices)):
-            u, v, depth = _pixel(p, indices[voxel])
-            if depth <= 0:
-                continue
-            # The pixels whose centres lie within the voxel's edge about (u, v), but at least one.
-            half = max(0.5 * _voxel_pixels(p, depth), 0.5)
-            top, left = max(int(np.ceil(v - half - 0.5)), 0), max(int(np.ceil(u - half - 0.5)), 0)
-            for row in range(top, min(int(np.floor(v + half - 0.5)) + 1, height)):
-                for column in range(left, min(int(np.floor(u + half - 0.5)) + 1, width)):
-                    depths[camera, row, column] = min(depths[camera, row, column], depth)
-
-
-@kernel
-@no_type_check
-def _color(images, masks, projections, depths, indices, fill_color, features):
-    n_cameras, height, width = masks.shape
+def _fill_depths(indices, solid, p, depths):
+    height, width = depths.shape
+    half, least = np.float32(0.5), np.float32(0)
+    edge = half * _norm(p[0])  # half a voxel's edge in pixels, at depth 1
     for voxel in range(len(indices)):
-        occupancy, weight, red, green, blue = 1.0, 0.0, 0.0, 0.0, 0.0
-        for camera in range(n_cameras):
-            p = projections[camera]
+        if not solid[voxel]:
+            continue
+        u, v, depth = _pixel(p, indices[voxel])
+        if depth <= 0:
+            continue
+        # The pixels whose centres lie within the voxel's edge about (u, v), but at least one.
+        reach = max(edge / depth, half)
+        top, left = (
+            int(max(np.ceil(v - reach - half), least)),
+            int(max(np.ceil(u - reach - half), least)),
+        )
+        bottom = min(int(np.floor(v + reach - half)) + 1, height)
+        right = min(int(np.floor(u + reach - half)) + 1, width)
+        for row in range(top, bottom):
+            for column in range(left, right):
+                depths[row, column] = min(depths[row, column], depth)
+
+
+@kernel
+@no_type_check
+def _fill_features(images, masks, projections, eyes, depths, indices, fill_color, features):
+    n_voxels, n_cameras = len(indices), len(masks)
+    height, width = masks.shape[1:]
+    views = np.zeros(n_voxels, np.float32)
+    features[:, 0] = 1
+    features[:, 1:] = 0
+    one = np.float32(1)
+    for camera in range(n_cameras):
+        p, eye, mask, image = projections[camera], eyes[camera], masks[camera], images[camera]
+        # Seen obliquely, a pixel's nearest voxel lies before its neighbours by up to a few voxels
+        # or pixels, whichever are larger: they are seen all the same.
+        slack, pixels = np.float32(SLACK) * _norm(p[2]), one / _norm(p[0])
+        for voxel in range(n_voxels):
             u, v, depth = _pixel(p, indices[voxel])
             if depth <= 0 or not (0 <= u < width and 0 <= v < height):
-                occupancy = 0.0
+                features[voxel, 0] = 0
                 continue
-            occupancy = min(occupancy, _bilinear(masks[camera], u, v))
+            features[voxel, 0] = min(features[voxel, 0], _bilinear(mask, u, v))
             row, column = int(v), int(u)
-            # Seen obliquely, a pixel's nearest voxel lies before its neighbours by up to a few
-            # voxels or pixels, whichever are larger: they are seen all the same.
-            edge = np.sqrt(p[2, 0] ** 2 + p[2, 1] ** 2 + p[2, 2] ** 2)
-            slack = SLACK * edge * max(1.0, 1.0 / _voxel_pixels(p, depth))
-            if masks[camera, row, column] and depth <= depths[camera, row, column] + slack:
-                weight += 1
-                red += images[camera, row, column, 0]
-                green += images[camera, row, column, 1]
-                blue += images[camera, row, column, 2]
-        features[voxel, 0] = DISPUTED + (1 - DISPUTED) * occupancy
-        for channel, total in enumerate((red, green, blue)):
-            features[voxel, 1 + channel] = total / (255 * weight) if weight else fill_color
+            behind = depth - depths[camera, row, column]
+            if mask[row, column] and behind <= slack * max(one, depth * pixels):
+                views[voxel] += one
+                for channel in range(3):
+                    features[voxel, 1 + channel] += image[row, column, channel]
+                x, y, z = (
+                    eye[0] - indices[voxel, 0],
+                    eye[1] - indices[voxel, 1],
+                    eye[2] - indices[voxel, 2],
+                )
+                inverse = one / np.sqrt(x * x + y * y + z * z)
+                features[voxel, 4] += x * inverse
+                features[voxel, 5] += y * inverse
+                features[voxel, 6] += z * inverse
+    for voxel in range(n_voxels):
+        features[voxel, 0] = DISPUTED + (1 - DISPUTED) * features[voxel, 0]
+        for channel in range(1, 4):
+            if views[voxel]:
+                features[voxel, channel] /= 255 * views[voxel]
+            else:
+                features[voxel, channel] = fill_color
+        for axis in range(4, 7):
+            features[voxel, axis] /= n_cameras
 
 
 @kernel
@@ -304,10 +349,11 @@ def _color(images, masks, projections, depths, indices, fill_color, features):
 def _bilinear(mask, u, v):
     """The mask between the four pixel centres (at half-integers) around (u, v)."""
     height, width = mask.shape
-    x, y = max(u - 0.5, 0.0), max(v - 0.5, 0.0)
+    half, least = np.float32(0.5), np.float32(0)
+    x, y = max(u - half, least), max(v - half, least)
     column, row = int(x), int(y)
     right, below = min(column + 1, width - 1), min(row + 1, height - 1)
-    a, b = x - column, y - row
+    a, b = x - np.float32(column), y - np.float32(row)
     top = (1 - a) * mask[row, column] + a * mask[row, right]
     bottom = (1 - a) * mask[below, column] + a * mask[below, right]
     return (1 - b) * top + b * bottom

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read checkpoint.pt, or a release folder. No code in the file is ever run."""
     try:
         if Path(path).is_dir():
+            _verify(Path(path))
             saved = json.loads(Path(path, CONFIG).read_text())
             saved["weights"] = load_file(Path(path, WEIGHTS))
         else:
@@ -60,19 +61,41 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def write_release(path: str | Path, checkpoint: Checkpoint, card: str) -> None:
-    """Write a folder with the weights alone, their configuration, a model card and checksums."""
+    """Write a folder with the weights alone, their configuration, a model card and checksums.
+
+    The card has no checksum: whoever gives the model away writes its licence there.
+    """
     with atomic_path(path) as temporary:
         temporary.mkdir()
         save_file(checkpoint.weights, temporary / WEIGHTS)
+        (temporary / WEIGHTS).chmod(0o644)  # safetensors keeps it to its owner
         content = {**vars(checkpoint), "network": asdict(checkpoint.network)}
         del content["weights"]
         save_json(temporary / CONFIG, content)
         (temporary / CARD).write_text(card)
-        sums = "".join(
-            f"{hashlib.sha256((temporary / name).read_bytes()).hexdigest()}  {name}\n"
-            for name in (CARD, CONFIG, WEIGHTS)
-        )
+        sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in (CONFIG, WEIGHTS))
         (temporary / CHECKSUMS).write_text(sums)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _verify(release: Path) -> None:
+    """Weights and configuration are what SHA256SUMS says they were."""
+    lines = (release / CHECKSUMS).read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in lines)}
+    for name in (CONFIG, WEIGHTS):
+        if sums.get(name) != _sha256(release / name):
+            raise ValueError(f"{name} is not what {CHECKSUMS} says; copy the folder again")
+
+
+def starting_point(inputs: Sequence[str | Path] | str | Path) -> Path | None:
+    """What a job's inputs are of: a checkpoint, a release folder, or such a folder's files."""
+    paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not paths:
+        return None
+    return Path(paths[0]).parent if Path(paths[0]).name == WEIGHTS else Path(paths[0])
 
 
 def model_card(
@@ -83,6 +106,13 @@ def model_card(
 ) -> str:
     """The card's Markdown; `recordings` maps those it was evaluated on to their metrics tables."""
     settings = checkpoint.settings
+    preset, heldout = settings["preset"], settings["heldout_cameras"]
+    data = "\n".join(
+        f"- {name}: held-out cameras {', '.join(heldout[name]) or 'none'}"
+        for name in settings["train"]
+    )
+    sizes = ", ".join(f"{key} {value}" for key, value in preset.items())
+    start = settings["init_from"] or "random weights"
     parameters = sum(weight.numel() for weight in checkpoint.weights.values())
     tables = "\n\n".join(f"### {name}\n\n{table}" for name, table in recordings.items())
     return f"""# {experiment}
@@ -94,8 +124,12 @@ To start from it, set `init_from:` of an experiment to this folder.
 
 ## Data
 
-Trained on {", ".join(settings["train"])} (preset {settings["preset"]}). Weights are those of epoch
-{checkpoint.epoch}, with a validation loss of {checkpoint.valid_loss:.4f}.
+Trained on
+
+{data}
+
+from {start}. Weights are those of epoch {checkpoint.epoch}, with a validation loss of
+{checkpoint.valid_loss:.4f}. Recordings were prepared with {sizes}.
 
 ## Metrics on test frames
 
@@ -106,7 +140,7 @@ on the animal's box in decibels.
 
 ## Code
 
-pose-splatter {version}
+pose-splatter {version}, trained by code {settings["code"]}
 
 ## Licence
 

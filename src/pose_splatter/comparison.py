@@ -56,6 +56,7 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> pd.DataFrame:
     references = {
         outcome.recording: outcome for outcome in outcomes if outcome.experiment == baseline
     }
+    settings = next(o.settings for o in outcomes if o.experiment == baseline)
     rows = []
     for outcome in outcomes:
         reference = references.get(outcome.recording)
@@ -79,9 +80,7 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> pd.DataFrame:
                     "epochs": len(outcome.log),
                     "seconds_trained": float(outcome.log["seconds"].sum()),
                     "checkpoint_mb": outcome.size / 1e6,
-                    "settings_changed": differences(outcome.settings, reference.settings)
-                    if reference
-                    else "",
+                    "settings_changed": differences(outcome.settings, settings),
                 }
             )
     return pd.DataFrame(rows)
@@ -105,12 +104,12 @@ def to_markdown(table: pd.DataFrame, baseline: str) -> str:
         header = ["experiment", *METRICS, "epochs", "seconds trained", "checkpoint (MB)"]
         lines += ["", f"## {recording}, {where} cameras", ""]
         lines += _markdown_rows(header, [_cells(row) for _, row in group.iterrows()])
-    changed = table[["experiment", "settings_changed"]].drop_duplicates()
     lines += ["", f"## Settings that differ from {baseline}", ""]
+    changed = table.groupby("experiment", sort=False)["settings_changed"].first()
     lines += [
-        f"- `{row.experiment}`: {row.settings_changed or 'none'}"
-        for row in changed.itertuples(index=False)
-        if row.experiment != baseline
+        f"- `{experiment}`: {keys or 'none'}"
+        for experiment, keys in changed.items()
+        if experiment != baseline
     ]
     return "\n".join(lines) + "\n"
 
@@ -119,10 +118,10 @@ def _cells(row: pd.Series) -> list[str]:
     cells = [str(row["experiment"])]
     for metric in METRICS:
         difference = row[f"{metric}_difference"]
-        cell = f"{row[metric]:.3f}"
-        if not math.isnan(difference) and difference != 0:
+        cell, shown = f"{row[metric]:.3f}", f"{difference:+.3f}"
+        if not math.isnan(difference) and float(shown) != 0:
             better = (difference < 0) == (metric in LOWER_IS_BETTER)
-            cell += f" (**{difference:+.3f}**)" if better else f" ({difference:+.3f})"
+            cell += f" (**{shown}**)" if better else f" ({shown})"
         cells.append(cell)
     return [
         *cells,

@@ -1,6 +1,7 @@
 """Configuration: defaults filled in, experiments merged over them, everything checked at once."""
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +15,11 @@ from pose_splatter.errors import PoseSplatterError
 Settings = dict[str, Any]
 
 
+# The files of a release that a model starts from (checkpoints.write_release).
+RELEASE_FILES = ("model.safetensors", "config.json", "SHA256SUMS")
+RESERVED = ("release",)  # what an experiment's folder holds beside a folder per recording
+
+
 def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
     """The whole configuration with every default in its place.
 
@@ -21,69 +27,122 @@ def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
     preset and experiment is checked after that, and that what they name exists. Raises
     PoseSplatterError, one sentence with the key.
     """
-    resolved = _checked(config, Path(schemas, "config.schema.yaml"), "config")
+
+    def checked(settings: Any, schema: str, where: str, *, whole: bool = True) -> Settings:
+        return _checked(settings, Path(schemas, f"{schema}.schema.yaml"), where, whole)
+
+    resolved = checked(config, "config", "config")
     recordings, presets = resolved["recordings"], resolved["presets"]
     for name, recording in recordings.items():
-        where = f"recordings: {name}"
-        recordings[name] = _checked(recording, Path(schemas, "recording.schema.yaml"), where)
-        _check_cameras(recordings[name], where)
+        recordings[name] = checked(recording, "recording", f"recordings: {name}")
+        _check_recording(name, recordings[name])
+    base = checked(presets.get("default") or {}, "preset", "presets: default", whole=False)
     for name, overrides in presets.items():
-        merged = merge(presets.get("default") or {}, overrides or {})
-        presets[name] = _checked(merged, Path(schemas, "preset.schema.yaml"), f"presets: {name}")
-        if abs(sum(presets[name]["split"]) - 1) > 1e-3:
-            raise PoseSplatterError(
-                f"config: presets: {name}: split {presets[name]['split']} does not add up to 1; "
-                "give the shares that train, validate and test."
-            )
+        merged = merge(base, overrides or {})
+        presets[name] = checked(merged, "preset", f"presets: {name}")
+        _check_split(name, presets[name])
+    defaults = checked(resolved["defaults"], "experiment", "defaults", whole=False)
+    resolved["defaults"] = defaults
     experiments = resolved["experiments"]
-    for name, overrides in experiments.items():
-        where = f"experiments: {name}"
-        merged = merge(resolved["defaults"], overrides or {})
-        experiments[name] = _checked(merged, Path(schemas, "experiment.schema.yaml"), where)
-        _require_known(experiments[name]["preset"], presets, f"{where}: preset")
-        for key in ("train", "apply"):
-            for recording in experiments[name][key]:
-                _require_known(recording, recordings, f"{where}: {key}")
+    for name, overrides in {"defaults": None, **experiments}.items():
+        where = name if name == "defaults" else f"experiments: {name}"
+        merged = merge(defaults, overrides or {})
+        settings = checked(merged, "experiment", where, whole=name != "defaults")
+        _check_names(settings, presets, recordings, where)
+        if name != "defaults":
+            experiments[name] = settings
     _check_starting_points(experiments)
-    resolved["run"] = resolved["run"] or list(experiments)
-    comparison = resolved["comparison"]
-    comparison["experiments"] = comparison["experiments"] or resolved["run"]
-    comparison["baseline"] = comparison["baseline"] or comparison["experiments"][0]
-    for where, names in (
-        ("run", resolved["run"]),
-        ("comparison: experiments", comparison["experiments"]),
-        ("comparison: baseline", [comparison["baseline"]]),
-    ):
-        for name in names:
-            _require_known(name, experiments, where)
+    _check_comparison(resolved)
     return resolved
 
 
-def _check_cameras(recording: Settings, where: str) -> None:
-    """Turn camera names into strings (YAML reads 0 as a number); held-out ones must be known."""
-    for key in ("cameras", "heldout_cameras"):
-        recording[key] = [str(camera) for camera in recording[key]]
-    for camera in recording["heldout_cameras"]:
-        _require_known(camera, recording["cameras"], f"{where}: heldout_cameras")
-    if len(recording["cameras"]) - len(recording["heldout_cameras"]) < 2:
+def _check_recording(name: str, recording: Settings) -> None:
+    where = f"recordings: {name}"
+    if name in RESERVED:
+        raise PoseSplatterError(f"config: {where} has a name that is taken; choose another.")
+    cameras, heldout = recording["cameras"], recording["heldout_cameras"]
+    for camera in heldout:
+        _require_known(camera, cameras, f"{where}: heldout_cameras")
+    if len(cameras) - len(heldout) < 2:
         raise PoseSplatterError(
             f"config: {where}: heldout_cameras leaves fewer than two cameras to carve with; hold "
             "out fewer."
         )
+    # In the cameras' order, so that the order in which they are given changes nothing.
+    recording["heldout_cameras"] = sorted(heldout, key=cameras.index)
+    frames = recording["frames"]
+    if frames["stop"] is not None and frames["stop"] <= frames["start"]:
+        raise PoseSplatterError(
+            f"config: {where}: frames: stop is {frames['stop']}, not after start "
+            f"{frames['start']}; correct one of them."
+        )
+
+
+def _check_split(name: str, preset: Settings) -> None:
+    if abs(sum(preset["split"]) - 1) > 1e-3:
+        raise PoseSplatterError(
+            f"config: presets: {name}: split {preset['split']} does not add up to 1; "
+            "give the shares that train, validate and test."
+        )
+
+
+def _check_names(settings: Settings, presets: Settings, recordings: Settings, where: str) -> None:
+    """What an experiment names must be there."""
+    if "preset" in settings:
+        _require_known(settings["preset"], presets, f"{where}: preset")
+    for key in ("train", "apply"):
+        for recording in settings.get(key, []):
+            _require_known(recording, recordings, f"{where}: {key}")
 
 
 def _check_starting_points(experiments: Settings) -> None:
-    """No experiment may, through init_from, start from itself."""
-    for name in experiments:
-        seen, current = [name], experiments[name]["init_from"]
-        while current in experiments:
-            if current in seen:
+    """init_from names an experiment of the same sizes or a release, and never leads in a circle."""
+    for name, settings in experiments.items():
+        where, start = f"experiments: {name}: init_from", settings["init_from"]
+        if start is None:
+            continue
+        if start not in experiments:
+            # What the workflow makes, a release of its own, need not be there yet.
+            there = all(Path(start, file).is_file() for file in RELEASE_FILES)
+            if not start.startswith("results/") and not there:
                 raise PoseSplatterError(
-                    f"config: experiments: {name}: init_from leads in a circle "
-                    f"({' -> '.join([*seen, current])}); start one of them from nothing."
+                    f"config: {where} is {start!r}, neither an experiment nor a folder with a "
+                    f"release ({', '.join(RELEASE_FILES)}); {_nearest(start, experiments)}"
                 )
-            seen.append(current)
-            current = experiments[current]["init_from"]
+            continue
+        if settings["network"] != experiments[start]["network"]:
+            raise PoseSplatterError(
+                f"config: {where}: {start} has the network {experiments[start]['network']}, but "
+                f"{name} has {settings['network']}; give both the same."
+            )
+        _refuse_circle(name, experiments)
+
+
+def _refuse_circle(name: str, experiments: Settings) -> None:
+    seen, current = [name], experiments[name]["init_from"]
+    while current in experiments:
+        if current in seen:
+            raise PoseSplatterError(
+                f"config: experiments: {name}: init_from leads in a circle "
+                f"({' -> '.join([*seen, current])}); start one of them from nothing."
+            )
+        seen.append(current)
+        current = experiments[current]["init_from"]
+
+
+def _check_comparison(resolved: Settings) -> None:
+    """Fill in what is run and compared: all experiments, those that are run, the first of them."""
+    experiments, comparison = resolved["experiments"], resolved["comparison"]
+    resolved["run"] = resolved["run"] or list(experiments)
+    comparison["experiments"] = comparison["experiments"] or resolved["run"]
+    comparison["baseline"] = comparison["baseline"] or comparison["experiments"][0]
+    for name in resolved["run"]:
+        _require_known(name, experiments, "run")
+    for name in comparison["experiments"]:
+        _require_known(name, experiments, "comparison: experiments")
+    _require_known(comparison["baseline"], experiments, "comparison: baseline")
+    if comparison["baseline"] not in comparison["experiments"]:
+        comparison["experiments"] = [comparison["baseline"], *comparison["experiments"]]
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
@@ -95,10 +154,15 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
     return merged
 
 
-def _checked(settings: Any, schema_path: Path, where: str) -> Settings:
-    """The settings with the schema's defaults; raises at the first value that it does not admit."""
+def _checked(settings: Any, schema_path: Path, where: str, whole: bool) -> Settings:
+    """The settings with the schema's defaults; raises at the first value that it does not admit.
+
+    What is not `whole`, such as the defaults of experiments, may lack keys and is not filled in.
+    """
     schema = yaml.safe_load(schema_path.read_text())
-    settings = _with_defaults(copy.deepcopy(settings), schema)
+    if not whole:
+        schema = schema | {"required": []}
+    settings = _normalised(copy.deepcopy(settings), schema, fill=whole)
     error = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(schema).iter_errors(settings)
     )
@@ -107,14 +171,46 @@ def _checked(settings: Any, schema_path: Path, where: str) -> Settings:
     return settings
 
 
-def _with_defaults(settings: Any, schema: Mapping[str, Any]) -> Any:
-    if isinstance(settings, dict):
-        for key, subschema in schema.get("properties", {}).items():
-            if key not in settings and "default" in subschema:
-                settings[key] = copy.deepcopy(subschema["default"])
-            if key in settings:
-                settings[key] = _with_defaults(settings[key], subschema)
-    return settings
+def _normalised(value: Any, schema: Mapping[str, Any], fill: bool) -> Any:
+    """What YAML made of a value as what the schema asks for, with defaults where it says nothing.
+
+    YAML 1.1 reads 1e-4 as text, 0 as a number where a name is meant, and 1 where 1.0 is meant:
+    spelling must neither be refused nor rerun anything.
+    """
+    types = schema.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if isinstance(value, Mapping) and "object" in types:
+        return _normalised_object(value, schema, fill)
+    if isinstance(value, list) and "items" in schema:
+        return [_normalised(item, schema["items"], fill) for item in value]
+    if isinstance(value, bool):
+        return value
+    if "integer" in types and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if "number" in types and isinstance(value, int | float | str):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return number if math.isfinite(number) else str(value)
+    if "string" in types and isinstance(value, int | float):
+        return str(value)
+    return value
+
+
+def _normalised_object(value: Mapping[Any, Any], schema: Mapping[str, Any], fill: bool) -> Settings:
+    known = schema.get("properties", {})
+    others = schema.get("additionalProperties") or {}
+    result = {}
+    for key, item in value.items():
+        subschema = known.get(str(key), others)
+        if item is None and "default" in subschema:  # a key with nothing after it
+            item = copy.deepcopy(subschema["default"])
+        result[str(key)] = _normalised(item, subschema, fill)
+    for key, subschema in known.items():
+        if fill and key not in result and "default" in subschema:
+            result[key] = _normalised(copy.deepcopy(subschema["default"]), subschema, fill)
+    return result
 
 
 def _sentence(error: jsonschema.ValidationError, where: str) -> str:
@@ -124,8 +220,11 @@ def _sentence(error: jsonschema.ValidationError, where: str) -> str:
         known = error.schema["properties"]
         unknown = next(key for key in error.instance if key not in known)
         return f"{place} has the unknown key {unknown!r}; {_nearest(unknown, known)}"
-    hint = error.schema.get("description") if isinstance(error.schema, Mapping) else None
-    return f"{place} is not valid: {f'{error.instance!r}: {hint}' if hint else error.message}."
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        wanted = error.schema["properties"][missing]["description"]
+        return f"{place} lacks {missing!r}; give {wanted}."
+    return f"{place} is not valid: {error.instance!r}; give {error.schema['description']}."
 
 
 def _require_known(name: str, known: Iterable[str], where: str) -> None:

@@ -59,13 +59,17 @@ def load_recording(
 
 @dataclass(frozen=True)
 class Volume:
-    """One frame's carved volume, sparse, and where it stands in the world (see CarvedVolume)."""
+    """One frame's carved volume, sparse, and where it stands in the world (see CarvedVolume).
+
+    `reach` is half the edge of the cube around the animal (world units), however it was cropped.
+    """
 
     shape: tuple[int, int, int]
     indices: Int[Tensor, "voxel 3"]
-    features: Float[Tensor, "voxel 4"]
+    features: Float[Tensor, "voxel 7"]
     lower: Float[Tensor, "3"]
     voxel_size: float
+    reach: float
     center: Float[Tensor, "3"]
     angle: float
 
@@ -125,6 +129,7 @@ def carve_frame(
         features=torch.from_numpy(carved.features),
         lower=torch.tensor(grid.lower, dtype=torch.float32),
         voxel_size=grid.voxel_size,
+        reach=recording.crop.length / 2,
         center=torch.from_numpy(center).float(),
         angle=angle,
     )
@@ -136,8 +141,7 @@ class Augmentation:
 
     `drop_camera` is the chance that one observed camera is left out of carving (it still
     supervises, so the model learns what a view it has not seen looks like); `turn` is the largest
-    turn of the grid (degrees), `shift` its largest move (voxels), `mirror` the chance of a
-    left-right mirrored animal.
+    turn of the grid (degrees), `shift` its largest move (voxels).
     """
 
     drop_camera: float = 0.0

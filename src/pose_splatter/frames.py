@@ -4,6 +4,7 @@ A part (HDF5) holds a chunk of the frames; parts are gathered into images.h5 by 
 chunks, and images.zarr takes over the same compressed bytes. Both stores hold one chunk per frame.
 """
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Generator, Iterator, Sequence
@@ -16,7 +17,7 @@ import cv2
 import h5py
 import numpy as np
 import zarr
-from jaxtyping import Int, UInt8
+from jaxtyping import Float32, Int, UInt8
 from numpy import ndarray
 from zarr.codecs import GzipCodec
 
@@ -41,15 +42,44 @@ def prepare_frame(
     """
     height, width = (size - size % downsample for size in mask.shape)
     image, mask = image[:height, :width], mask[:height, :width]
+    small_image = np.full((height // downsample, width // downsample, 3), 255, np.uint8)
+    small_mask = np.zeros(small_image.shape[:2], np.uint8)
+    if mask.any():  # most of a picture is not the animal: only the blocks it reaches are averaged
+        blocks = tuple(_divided(side, downsample) for side in mask_box(mask))
+        pixels = tuple(slice(side.start * downsample, side.stop * downsample) for side in blocks)
+        averages = _average_blocks(image[pixels], mask[pixels], downsample)
+        small_image[blocks], small_mask[blocks] = averages
+    return small_image, small_mask
+
+
+def mask_box(mask: UInt8[ndarray, "height width"]) -> tuple[slice, slice]:
+    """The rows and columns that a mask reaches; none where it is empty."""
+    left, top, width, height = cv2.boundingRect(mask)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _divided(side: slice, downsample: int) -> slice:
+    """The blocks of `downsample` pixels that pixels from `start` to `stop` lie in."""
+    return slice(side.start // downsample, -(-side.stop // downsample))
+
+
+def _average_blocks(
+    image: UInt8[ndarray, "height width 3"], mask: UInt8[ndarray, "height width"], downsample: int
+) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"]]:
+    """`prepare_frame` of pictures whose edges are multiples of `downsample`."""
     if downsample > 1:
-        size = (width // downsample, height // downsample)
+        size = (mask.shape[1] // downsample, mask.shape[0] // downsample)
         covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        masked = cv2.resize(
-            (image * mask[..., None]).astype(np.float32), size, interpolation=cv2.INTER_AREA
-        )
+        animal = cv2.bitwise_and(image, image, mask=mask).astype(np.float32)
+        masked = cv2.resize(animal, size, interpolation=cv2.INTER_AREA)
         image = np.rint(masked / np.maximum(covered, 1e-6)[..., None]).clip(0, 255).astype(np.uint8)
-        mask = (covered >= 0.5).astype(np.uint8)
+        mask = (covered >= 0.5).view(np.uint8)
     return np.where(mask[..., None] > 0, image, np.uint8(255)), mask
+
+
+def foreground(picture: UInt8[ndarray, "height width"]) -> UInt8[ndarray, "height width"]:
+    """The mask (0 or 1) in a decoded picture of one: what is at least half bright."""
+    return (picture >= 128).view(np.uint8)  # no copy: booleans are bytes of 0 or 1
 
 
 @dataclass(frozen=True)
@@ -103,14 +133,32 @@ def write_part(
 def _camera_stream(
     rig: CameraRig, camera: int, files: CameraFiles, frames: Sequence[int]
 ) -> Generator[tuple[UInt8[ndarray, "height width 3"], UInt8[ndarray, "height width"]]]:
-    """Yield the undistorted image and mask (0 or 1) of each frame of one camera."""
+    """Yield the undistorted image and mask (0 or 1) of each frame of one camera.
+
+    Undistorted images are black outside the mask's box, where nothing is kept of them.
+    """
     maps = undistortion_maps(rig, camera)
     images, masks = read_frames(files.video, frames), read_frames(files.masks, frames, "grey")
-    for image, mask in zip(images, masks, strict=True):
-        if maps is not None:
-            image = cv2.remap(image, *maps, cv2.INTER_LINEAR)
-            mask = cv2.remap(mask, *maps, cv2.INTER_LINEAR)
-        yield image, (mask >= 128).astype(np.uint8)
+    for image, picture in zip(images, masks, strict=True):
+        if maps is None:
+            yield image, foreground(picture)
+        else:
+            mask = foreground(cv2.remap(picture, *maps, cv2.INTER_LINEAR))
+            yield _remap_animal(image, mask, *maps), mask
+
+
+def _remap_animal(
+    image: UInt8[ndarray, "height width 3"],
+    mask: UInt8[ndarray, "height width"],
+    map_x: Float32[ndarray, "height width"],
+    map_y: Float32[ndarray, "height width"],
+) -> UInt8[ndarray, "height width 3"]:
+    """cv2.remap of the image within the box of the (remapped) mask."""
+    remapped = np.zeros_like(image)
+    if mask.any():
+        box = mask_box(mask)
+        remapped[box] = cv2.remap(image, map_x[box], map_y[box], cv2.INTER_LINEAR)
+    return remapped
 
 
 def _refuse_empty_mask(
@@ -138,7 +186,12 @@ def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
 
 
 def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
-    """Join parts, in their order, into images.h5 by copying their compressed chunks."""
+    """Join parts, in their order, into images.h5 by copying their compressed chunks.
+
+    The attribute `digest` tells apart what is in the file, not when or in how many parts it was
+    made.
+    """
+    digest = hashlib.blake2b(digest_size=16)
     with ExitStack() as stack:
         sources = [stack.enter_context(h5py.File(part, "r")) for part in parts]
         target = stack.enter_context(_h5_writer(path))
@@ -150,6 +203,9 @@ def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
             chunks = (chunk for part in sources for chunk in _compressed_chunks(part[name]))
             for frame, (filter_mask, data) in enumerate(chunks):
                 array.id.write_direct_chunk(_chunk_offset(array, frame), data, filter_mask)
+                digest.update(data)
+        digest.update(target["source_frames"][:].tobytes())
+        target.attrs["digest"] = digest.hexdigest()
 
 
 @contextmanager
@@ -186,13 +242,13 @@ def write_zarr(path: str | Path, images_h5: str | Path) -> None:
                 chunks=(1, *shape[1:]),
                 dtype="uint8",
                 compressors=GzipCodec(level=DEFLATE_LEVEL),
+                # Chunks lie beside each other, not each in five folders of its own.
+                chunk_key_encoding={"name": "default", "separator": "."},
             )
             for frame, (_, data) in enumerate(_compressed_chunks(source[name])):
                 key = array.metadata.encode_chunk_key(_chunk_offset(source[name], frame))
-                chunk = Path(temporary, name, key)
-                chunk.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    chunk.write_bytes(_zlib_to_gzip(data))
+                    Path(temporary, name, key).write_bytes(_zlib_to_gzip(data))
                 except zlib.error as error:
                     raise PoseSplatterError(
                         f"{images_h5}: frame {frame} of {name} is damaged ({error}); delete the "

@@ -19,6 +19,9 @@ START_SCALE = 0.6
 START_OPACITY = (0.05, 0.9)
 MAX_OFFSET = 1.0  # voxels
 MAX_LOG_SCALE = 1.5
+CARVED = 4  # occupancy and colour, which the decoder sees
+# What the U-Nets see as well: from which sides a voxel is known, and where in the animal it lies.
+ENCODED = CARVED + 3 + 3
 OUTPUTS = (3, 4, 3, 1, 3)  # offset, quaternion, log scale, opacity, colour
 
 
@@ -57,29 +60,27 @@ class PoseSplatter(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = (
-            VolumeEncoder(4, config.unets, config.channels, config.stride, config.features)
+            VolumeEncoder(ENCODED, config.unets, config.channels, config.stride, config.features)
             if config.unets
             else None
         )
-        width = 4 + (config.features if config.unets else 0)
+        width = CARVED + (config.features if config.unets else 0)
         self.decoder = VoxelDecoder(width, config.hidden, sum(OUTPUTS))
 
     def forward(self, volume: Volume) -> Gaussians:
         """The frame's Gaussians, in the world."""
-        carved = volume.features
-        features = carved
+        carved = features = volume.features[:, :CARVED]
+        centers = volume.lower + volume.voxel_size * (volume.indices + 0.5)
         if self.encoder is not None:
-            refined = self.encoder(volume.indices, carved)
+            inputs = torch.cat([volume.features, centers / volume.reach], dim=-1)
+            refined = self.encoder(volume.indices, inputs)
             features = torch.cat([carved, refined.float()], dim=-1)
         offset, quat, scale, opacity, color = self.decoder(features).float().split(OUTPUTS, dim=-1)
         low, high = START_OPACITY
         agreement = (carved[:, 0] - DISPUTED) / (1 - DISPUTED)
         prior = low + (high - low) * agreement
-        means = volume.lower + volume.voxel_size * (
-            volume.indices + 0.5 + MAX_OFFSET * offset.tanh()
-        )
         local = Gaussians(
-            means=means,
+            means=centers + volume.voxel_size * MAX_OFFSET * offset.tanh(),
             quats=torch.nn.functional.normalize(
                 quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1
             ),

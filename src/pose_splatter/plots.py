@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy import ndarray
 
 from pose_splatter.files import atomic_path
@@ -105,39 +107,72 @@ def _square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, sl
     return rows, columns
 
 
-SHOWN_METRICS = {"iou": "IoU", "psnr_fg": "PSNR on the animal's box (dB)", "ssim": "SSIM"}
+COMPARED = {
+    "iou": "IoU",
+    "soft_iou": "soft IoU",
+    "psnr_fg": "PSNR on the box (dB)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "l1": "L1 (less is better)",
+    "seconds_trained": "seconds trained",
+    "checkpoint_mb": "checkpoint (MB)",
+}
 
 
-def plot_experiments(table: pd.DataFrame) -> Figure:
-    """Metrics of experiments (rows of `comparison.compare`), observed and held-out side by side."""
-    recordings = list(table["recording"].unique())
+def plot_experiments(table: pd.DataFrame, baseline: str) -> Figure:
+    """Every column of `comparison.compare` that is a number, an experiment a line.
+
+    Points are means over the recordings, filled for observed and open for held-out cameras; a
+    point's label is its difference from the baseline's, where the dashed line is.
+    """
     experiments = list(table["experiment"].unique())
+    means = table.groupby(["role", "experiment"], sort=False).mean(numeric_only=True)
     figure, axes = plt.subplots(
-        len(recordings),
-        len(SHOWN_METRICS),
-        figsize=(4 * len(SHOWN_METRICS), 1.6 + (0.5 * len(experiments) + 0.6) * len(recordings)),
+        2,
+        len(COMPARED) // 2,
+        figsize=(3.4 * len(COMPARED) / 2, 2 * (1.5 + 0.55 * len(experiments))),
         layout="constrained",
-        squeeze=False,
+        sharey=True,
     )
-    styles = {
-        "observed": ("observed cameras", BLUE, -0.19),
-        "heldout": ("held-out cameras", ORANGE, 0.19),
-    }
-    for row, recording in zip(axes, recordings, strict=True):
-        chosen = table[table["recording"] == recording]
-        for axis, (metric, title) in zip(row, SHOWN_METRICS.items(), strict=True):
-            for role, (label, color, offset) in styles.items():
-                values = chosen[chosen["role"] == role].set_index("experiment")[metric]
-                values = values.reindex(experiments)
-                places = np.arange(len(experiments)) + offset
-                bars = axis.barh(places, values, height=0.36, color=color, label=label)
-                axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
-            axis.set(title=title, yticks=range(len(experiments)))
-            axis.set_yticklabels(experiments if axis is row[0] else [])
-            axis.invert_yaxis()
-            axis.margins(x=0.15)
-            axis.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(recording)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    for axis, (column, title) in zip(axes.flat, COMPARED.items(), strict=True):
+        if f"{column}_difference" not in table:  # of the experiment, whatever the cameras
+            values = means.groupby("experiment", sort=False)[column].mean().reindex(experiments)
+            _points(axis, values, values - values.get(baseline, np.nan), "black")
+        else:
+            for role, color in (("observed", BLUE), ("heldout", ORANGE)):
+                if role in means.index:
+                    shown = means.loc[role].reindex(experiments)
+                    _points(axis, shown[column], shown[f"{column}_difference"], color)
+        axis.set(title=title, yticks=range(len(experiments)), yticklabels=experiments)
+        axis.set_ylim(len(experiments) - 0.4, -0.6)
+        axis.margins(x=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="0.9")
+    handles = [
+        Line2D([], [], marker="o", ls="", color=color, label=f"{role} cameras")
+        for role, color in (("observed", BLUE), ("held-out", ORANGE))
+    ]
+    n = table["recording"].nunique()
+    over = f"means over {n} recordings" if n > 1 else str(table["recording"].iloc[0])
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        title=f"{over}; differences are from {baseline}",
+    )
     return figure
+
+
+def _points(axis: Axes, values: pd.Series, differences: pd.Series, color: str) -> None:
+    """One value a line; labelled with its difference, the baseline itself with its value."""
+    axis.plot(values, np.arange(len(values)), "o", color=color)
+    for place, (value, difference) in enumerate(zip(values, differences, strict=True)):
+        if difference == 0:
+            axis.axvline(value, color=color, ls="--", lw=0.8, alpha=0.6)
+        digits = ".0f" if abs(difference) >= 100 else ".2g"
+        same = difference == 0 or np.isnan(difference)
+        label = f"{value:.3g}" if same else f"{difference:+{digits}}"
+        axis.annotate(
+            label, (value, place), (0, 5), textcoords="offset points", ha="center", fontsize=8
+        )

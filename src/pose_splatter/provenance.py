@@ -62,11 +62,28 @@ def _module_files(parts: list[str]) -> Iterable[Path]:
     return [file for file in candidates if parts and file.is_file()]
 
 
-def fingerprint(settings: Mapping[str, Any], files: Iterable[str | Path]) -> str:
-    """A hash of settings and of which versions of the files are there (size and time)."""
-    content = {
-        "settings": settings,
-        "files": [[str(f), Path(f).stat().st_size, Path(f).stat().st_mtime_ns] for f in files],
-    }
+def fingerprint(settings: Mapping[str, Any], paths: Iterable[str | Path]) -> str:
+    """A hash of settings and of what is in the files, wherever and whenever they were written.
+
+    A folder counts by the files at its top: zarr.json carries the digest of all frames of a store,
+    SHA256SUMS those of a release.
+    """
+    content = {"settings": settings, "files": [_contents(Path(path)) for path in paths]}
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def training_fingerprint(settings: dict[str, Any], inputs: Iterable[str | Path]) -> str:
+    """The fingerprint of a training whatever its number of epochs: those it may go on to."""
+    without_epochs = settings | {"training": settings["training"] | {"epochs": None}}
+    return fingerprint(without_epochs, inputs)
+
+
+def _contents(path: Path) -> list[str]:
+    """The name and the hash of a file, or of every file at the top of a folder."""
+    files = sorted(path.glob("[!.]*")) if path.is_dir() else [path]
+    return [
+        f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for file in files
+        if file.is_file()
+    ]

@@ -6,13 +6,13 @@ does not, and voxels that every camera sees count most, since the rest of the hu
 time, the axis is followed without half turns and signed by the direction of travel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
@@ -20,7 +20,7 @@ from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistort
 from pose_splatter.carving import VoxelGrid, candidate_views, carve, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_npz
-from pose_splatter.frames import FrameStore
+from pose_splatter.frames import FrameStore, foreground, mask_box
 from pose_splatter.progress import track
 from pose_splatter.video import read_frames
 
@@ -80,19 +80,30 @@ def mask_center(
     masks: UInt8[ndarray, "camera height width"], rig: CameraRig
 ) -> Float[ndarray, "3"] | None:
     """The point triangulated from the masks' centroids; None where fewer than two masks are set."""
-    pixels = mask_middles(masks)
-    seen = np.isfinite(pixels[:, 0])
-    return triangulate(rig, pixels, seen) if seen.sum() >= 2 else None
+    return _common_center(mask_middles(masks), rig)
 
 
-def mask_middles(masks: UInt8[ndarray, "camera height width"]) -> Float[ndarray, "camera 2"]:
+def _common_center(
+    middles: Float[ndarray, "camera 2"], rig: CameraRig
+) -> Float[ndarray, "3"] | None:
+    """The point triangulated from masks' centroids; None where fewer than two are not NaN."""
+    seen = np.isfinite(middles[:, 0])
+    return triangulate(rig, middles, seen) if seen.sum() >= 2 else None
+
+
+def mask_middles(masks: Iterable[UInt8[ndarray, "height width"]]) -> Float[ndarray, "camera 2"]:
     """The centroid of each mask in pixels; NaN where a mask is empty."""
-    middles = np.full((len(masks), 2), np.nan)
-    for camera, mask in enumerate(masks):
-        rows, columns = np.nonzero(mask)
-        if len(rows):
-            middles[camera] = columns.mean() + 0.5, rows.mean() + 0.5
-    return middles
+    return np.stack([_mask_middle(mask) for mask in masks])
+
+
+def _mask_middle(mask: UInt8[ndarray, "height width"]) -> Float[ndarray, "2"]:
+    if not mask.any():
+        return np.full(2, np.nan)
+    rows, columns = mask_box(mask)
+    moments = cv2.moments(mask[rows, columns], binaryImage=True)
+    corner, area = np.array([columns.start, rows.start]), moments["m00"]
+    sums = corner * area + [moments["m10"], moments["m01"]]  # whole numbers: nothing is rounded
+    return sums / area + 0.5
 
 
 def tracking_grid(
@@ -105,11 +116,10 @@ def tracking_grid(
     half = 0.0
     pixels, depths = rig.project(center)
     for camera in np.flatnonzero(masks.any(axis=(1, 2))):
-        rows, columns = np.nonzero(masks[camera])
-        reach = max(
-            np.abs(columns + 0.5 - pixels[camera, 0]).max(),
-            np.abs(rows + 0.5 - pixels[camera, 1]).max(),
-        )
+        rows, columns = mask_box(masks[camera])
+        first = np.array([columns.start, rows.start]) + 0.5
+        last = np.array([columns.stop, rows.stop]) - 0.5
+        reach = np.abs(np.stack([first, last]) - pixels[camera]).max()
         half = max(half, reach * depths[camera] / rig.intrinsics[camera, 0, 0])
     return VoxelGrid.cube(size, 2 * MARGIN * half)
 
@@ -126,8 +136,10 @@ def hull_moments(
     counts = carve(masks, projections, grid.shape, candidate_views(len(rig)))
     if not counts.any():
         return HullMoments.absent()
+    box = _occupied_box(counts)
+    counts, corner = counts[box], [side.start for side in box]
     hull = _largest_component(counts > 0)
-    points = grid.positions(np.argwhere(hull))
+    points = grid.positions(np.argwhere(hull) + corner)
     thickness = _thickness(hull & (counts == len(rig))) ** THICKNESS_POWER
     thickness += DISPUTED_WEIGHT * _thickness(hull) ** THICKNESS_POWER
     weights = thickness[hull]
@@ -147,6 +159,15 @@ def hull_moments(
     )
 
 
+def _occupied_box(voxels: Shaped[ndarray, "x y z"]) -> tuple[slice, ...]:
+    """The smallest box that holds all voxels that are not 0, of which there is one at least."""
+    sides = []
+    for others in ((1, 2), (0, 2), (0, 1)):
+        occupied = np.flatnonzero(voxels.any(axis=others))
+        sides.append(slice(occupied[0], occupied[-1] + 1))
+    return tuple(sides)
+
+
 def _largest_component(hull: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
     labels, count = ndimage.label(hull)
     return hull if count <= 1 else labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
@@ -157,7 +178,7 @@ def _thickness(hull: Bool[ndarray, "x y z"]) -> Float[ndarray, "x y z"]:
     thickness = np.zeros(hull.shape)
     if not hull.any():
         return thickness
-    box = ndimage.find_objects(hull.astype(np.uint8))[0]
+    box = _occupied_box(hull)
     inner = ndimage.distance_transform_edt(np.pad(hull[box], 1))
     thickness[box] = inner[1:-1, 1:-1, 1:-1]
     return thickness
@@ -192,11 +213,11 @@ def estimate_up_from_masks(
             mask if m is None else cv2.remap(mask, *m, cv2.INTER_LINEAR)
             for mask, m in zip(views, maps, strict=True)
         ]
-        foreground = (np.stack(undistorted) >= 128).astype(np.uint8)
-        center = mask_center(foreground, pinholes)
+        middles = mask_middles(foreground(view) for view in undistorted)
+        center = _common_center(middles, pinholes)
         if center is not None:
             path.append(center)
-            misses.append(_largest_miss(foreground, pinholes, center))
+            misses.append(_largest_miss(middles, pinholes, center))
     if not path:
         raise PoseSplatterError(
             f"{masks[0]}: in none of {len(chosen)} sampled frames do two cameras see the animal; "
@@ -212,11 +233,10 @@ def estimate_up_from_masks(
 
 
 def _largest_miss(
-    masks: UInt8[ndarray, "camera height width"], rig: CameraRig, center: Float[ndarray, "3"]
+    middles: Float[ndarray, "camera 2"], rig: CameraRig, center: Float[ndarray, "3"]
 ) -> float:
     """How far the projected centre is from a mask's own middle, in the worst camera (pixels)."""
     pixels, _ = rig.project(center)
-    middles = mask_middles(masks)
     return float(np.nanmax(np.linalg.norm(pixels - middles, axis=1)))
 
 

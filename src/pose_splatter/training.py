@@ -223,9 +223,17 @@ class _Run:
         """Go on where a run of the same fingerprint ended; False where there was none."""
         if not Path(path).exists():
             return False
-        saved = torch.load(path, map_location=self.device, weights_only=True)
-        if saved["fingerprint"] != fingerprint or saved["epoch"] > self.epochs:
+        try:
+            saved = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:  # whatever the junk makes it stumble over
+            raise PoseSplatterError(
+                f"{path}: the state of training is damaged; delete it, and training starts anew."
+            ) from error
+        if saved["fingerprint"] != fingerprint:
             logger.info("%s belongs to other settings or data: training starts anew", path)
+            return False
+        if saved["epoch"] > self.epochs:
+            logger.info("%s is past epoch %d: training starts anew", path, self.epochs - 1)
             return False
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -27,4 +27,4 @@ with job(snakemake.log[0]):
     table = compare(outcomes, params.baseline)
     write_table(snakemake.output.csv, table)
     save_text(snakemake.output.markdown, to_markdown(table, params.baseline))
-    save_figure(snakemake.output.figure, plot_experiments(table), **params.plots)
+    save_figure(snakemake.output.figure, plot_experiments(table, params.baseline), **params.plots)

@@ -15,6 +15,5 @@ with job(snakemake.log[0]):
             snakemake.params.recordings, snakemake.input.metrics, strict=True
         )
     }
-    version = f"{__version__}, code {snakemake.params.code}"
-    card = model_card(snakemake.wildcards.experiment, checkpoint, tables, version)
+    card = model_card(snakemake.wildcards.experiment, checkpoint, tables, __version__)
     write_release(snakemake.output[0], checkpoint, card)

@@ -1,18 +1,19 @@
 """Train an experiment's model."""
 
+from pose_splatter.checkpoints import starting_point
 from pose_splatter.dataset import Augmentation, load_recording
 from pose_splatter.distributed import launch
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
 from pose_splatter.progress import job
-from pose_splatter.provenance import fingerprint
+from pose_splatter.provenance import training_fingerprint
 from pose_splatter.training import TrainingConfig, choose_device, state_path, train
 
 
 def arguments():
     """What `train` is called with, from the job's inputs, outputs and settings."""
     params = snakemake.params
-    settings = params.settings
+    settings = params.settings | {"heldout_cameras": params.heldout, "code": params.code}
     inputs = zip(
         params.heldout.items(),
         snakemake.input.images,
@@ -24,27 +25,19 @@ def arguments():
     )
     return {
         "recordings": [load_recording(name, heldout, *paths) for (name, heldout), *paths in inputs],
-        "fractions": params.split,
+        "fractions": settings["preset"]["split"],
         "network": NetworkConfig.of(settings["network"]),
-        "config": TrainingConfig(**settings["training"]),
+        "config": TrainingConfig(**settings["training"], workers=snakemake.resources.workers),
         "weights": LossWeights(**settings["loss"]),
         "augmentation": Augmentation(**settings["augmentation"]),
         "checkpoint": snakemake.output.checkpoint,
         "log": snakemake.output.log,
         "state": state_path(snakemake.output.checkpoint),
-        "fingerprint": fingerprint(
-            {
-                "settings": settings | {"training": settings["training"] | {"epochs": None}},
-                "heldout": params.heldout,
-                "split": params.split,
-                "code": params.code,
-            },
-            snakemake.input,
-        ),
+        "fingerprint": training_fingerprint(settings, snakemake.input),
         "settings": settings,
         "device": choose_device(params.device),
         "threads": snakemake.threads,
-        "init_from": snakemake.input.init_from or None,
+        "init_from": starting_point(snakemake.input.init_from),
     }
 
 

@@ -106,7 +106,7 @@ def test_colours_come_from_cameras_that_see_the_voxel(rig):
     projections = index_projections(rig, grid, np.zeros(3), 0.0)
     carved = carve_colored(images, masks, projections, grid.shape, fill_color=0.5)
     positions = grid.positions(carved.indices)
-    occupancy, colors = carved.features[:, 0], carved.features[:, 1:]
+    occupancy, colors = carved.features[:, 0], carved.features[:, 1:4]
     # Low on either side, where no camera from above the other side looks.
     low = (np.abs(positions[:, 1]) < 15) & (np.abs(positions[:, 2]) < 15) & (occupancy > 0.99)
     near, far = low & (positions[:, 0] > 55), low & (positions[:, 0] < -55)
@@ -137,6 +137,27 @@ def test_surfaces_seen_obliquely_are_still_seen(rig):
     assert (carved.features[surface, 1] > 0).mean() > 0.99
 
 
+def test_directions_point_to_the_cameras_that_see_a_voxel(rig):
+    """In the grid's own axes, whichever way it is turned; nothing points anywhere from inside."""
+    masks = silhouettes(rig, np.zeros((1, 3)), 60)
+    images = np.full((*masks.shape, 3), 255, np.uint8)
+    grid, angle = VoxelGrid.cube(64, 160.0), 0.7
+    projections = index_projections(rig, grid, np.zeros(3), angle)
+    carved = carve_colored(images, masks, projections, grid.shape, fill_color=0.0)
+    positions, directions = grid.positions(carved.indices), carved.features[:, 4:]
+    radii = np.linalg.norm(positions, axis=1)
+    inner = (radii < 40) & (carved.features[:, 1] == 0)
+    assert (directions[inner] == 0).all()
+    to_cameras = (rig.centers / 1000.0) @ heading_rotation(angle)  # in the grid's axes
+    seen_by_one = np.isclose(np.linalg.norm(directions, axis=1), 1 / 6, atol=1e-3)
+    assert seen_by_one.sum() > 100
+    agreement = (6 * directions[seen_by_one]) @ to_cameras.T
+    assert agreement.max(axis=1).min() > 0.99, "the ball is small beside the cameras' distance"
+    facing = (positions[seen_by_one] / radii[seen_by_one, None]) @ to_cameras.T
+    nearest = agreement.argmax(axis=1)
+    assert (facing[np.arange(len(facing)), nearest] > 0).mean() > 0.99
+
+
 def test_two_cameras_carve_their_intersection(rig):
     pair = rig.subset([0, 1])
     masks = silhouettes(pair, np.zeros((1, 3)), 40)
@@ -152,7 +173,7 @@ def test_occupancy_is_one_half_on_the_outline():
     mask = np.zeros((20, 40), np.uint8)
     mask[:, :20] = 1  # the outline is at u = 20
     columns = np.arange(12)  # voxel i at u = 17.0, 17.5, ... 22.5
-    affine = np.array([[0.5, 0, 0, 17], [0, 0.5, 0, 10], [0, 0, 0, 1]], np.float32)
+    affine = np.array([[0.5, 0, 0, 17], [0, 0.5, 0, 10], [0, 0, 1e-6, 1]], np.float32)
     masks, images = (
         np.stack([mask, np.ones_like(mask), np.ones_like(mask)]),
         np.zeros((3, 20, 40, 3)),
@@ -166,7 +187,8 @@ def test_occupancy_is_one_half_on_the_outline():
 def test_depth_buffer_of_one_voxel(rig):
     grid = VoxelGrid.cube(1, 10.0)
     projections = index_projections(rig, grid, np.zeros(3), 0.0)
-    depths = depth_buffers(np.zeros((1, 3), np.int32), projections, (rig.height, rig.width))
+    voxel, solid = np.zeros((1, 3), np.int32), np.ones(1, bool)
+    depths = depth_buffers(voxel, solid, projections, (rig.height, rig.width))
     seen = depths < FAR / 2
     assert seen[:, rig.height // 2, rig.width // 2].all()
     np.testing.assert_allclose(depths[seen], 1000.0, rtol=1e-4)

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from pose_splatter.checkpoints import (
     load_checkpoint,
     model_card,
     save_checkpoint,
+    starting_point,
     write_release,
 )
+from pose_splatter.config import RELEASE_FILES
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.model import NetworkConfig, PoseSplatter
 
@@ -22,7 +25,14 @@ NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=
 @pytest.fixture
 def checkpoint() -> Checkpoint:
     weights = PoseSplatter(NETWORK).state_dict()
-    settings = {"train": ["demo"], "preset": "default", "network": {"channels": [8, 16]}}
+    settings = {
+        "train": ["demo"],
+        "preset": {"name": "default", "downsample": 4},
+        "heldout_cameras": {"demo": ["1", "5"]},
+        "init_from": None,
+        "network": {"channels": [8, 16]},
+        "code": "0123abc",
+    }
     return Checkpoint(NETWORK, weights, settings, epoch=3, valid_loss=0.25)
 
 
@@ -42,10 +52,11 @@ def test_release_holds_weights_alone_and_their_checksums(tmp_path, checkpoint):
     write_release(tmp_path / "release", checkpoint, "card")
     names = {path.name for path in (tmp_path / "release").iterdir()}
     assert names == {"model.safetensors", "config.json", "README.md", "SHA256SUMS"}
-    for line in (tmp_path / "release/SHA256SUMS").read_text().splitlines():
-        digest, name = line.split()
+    sums = (tmp_path / "release/SHA256SUMS").read_text().split()
+    for digest, name in zip(sums[::2], sums[1::2], strict=True):
         content = (tmp_path / "release" / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
+    assert sums[1::2] == ["config.json", "model.safetensors"], "not the card: it is to be filled in"
     weights = 4 * sum(weight.numel() for weight in checkpoint.weights.values())
     size = (tmp_path / "release/model.safetensors").stat().st_size
     assert weights <= size < 1.1 * weights + 10_000
@@ -53,8 +64,36 @@ def test_release_holds_weights_alone_and_their_checksums(tmp_path, checkpoint):
 
 def test_model_card_says_what_a_reader_needs(checkpoint):
     card = model_card("baseline", checkpoint, {"demo": "| a table |"}, "0.1.0")
-    for words in ("# baseline", "Trained on demo", "epoch\n3", "| a table |", "0.1.0", "Licence"):
+    for words in (
+        "# baseline",
+        "- demo: held-out cameras 1, 5",
+        "from random weights",
+        "epoch 3",
+        "name default, downsample 4",
+        "| a table |",
+        "0.1.0, trained by code 0123abc",
+        "Licence",
+    ):
         assert words in card
+
+
+def test_a_damaged_release_is_refused(tmp_path, checkpoint):
+    """One byte of the weights has changed: they load, but they are not what was given away."""
+    release = tmp_path / "release"
+    write_release(release, checkpoint, "card")
+    weights = bytearray((release / "model.safetensors").read_bytes())
+    weights[-2] ^= 1
+    (release / "model.safetensors").write_bytes(weights)
+    with pytest.raises(PoseSplatterError, match=r"model\.safetensors is not what SHA256SUMS says"):
+        load_checkpoint(release)
+
+
+def test_starting_points(tmp_path):
+    assert starting_point([]) is None
+    assert starting_point("a/checkpoint.pt") == Path("a/checkpoint.pt")
+    assert starting_point("results/experiments/a/release") == Path("results/experiments/a/release")
+    files = [f"given/{name}" for name in RELEASE_FILES]
+    assert starting_point(files) == Path("given")
 
 
 class Evil:

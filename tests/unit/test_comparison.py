@@ -37,6 +37,7 @@ def test_differences_are_from_the_baseline_on_the_same_recording(table):
     row = table.query("experiment == 'other' and recording == 'demo' and role == 'heldout'").iloc[0]
     assert row["iou_difference"] == pytest.approx(0.1)
     assert row["seconds_trained"] == 30
+    assert row["epochs"] == 2
     assert row["checkpoint_mb"] == 2
     assert row["settings_changed"] == "loss.image: 0.3 (0.5); preset.downsample: 2 (4)"
     unseen = table[table["recording"] != "demo"]
@@ -48,7 +49,9 @@ def test_the_page_marks_what_is_better(table):
     assert "0.900 (**+0.100**)" in page, "a higher IoU is better"
     assert "0.300 (+0.100)" in page, "a higher L1 is not"
     assert "## demo, held-out cameras" in page
-    assert "`other`: loss.image: 0.3 (0.5)" in page
+    assert page.count("`other`: loss.image: 0.3 (0.5)") == page.count("`other`:") == 1
+    assert "(**+0.000**)" not in page
+    assert "(**-0.000**)" not in page
 
 
 def test_differences_see_keys_that_only_one_has():
@@ -60,6 +63,9 @@ def test_means_as_markdown():
     assert page.splitlines()[2].startswith("| observed | 0.800")
 
 
-def test_figure_has_a_panel_per_recording_and_metric(table):
-    figure = plot_experiments(table)
-    assert len(figure.axes) == 2 * 3
+def test_figure_shows_every_number_and_its_difference(table):
+    figure = plot_experiments(table, "baseline")
+    panels = {axis.get_title(): axis for axis in figure.axes}
+    assert len(panels) == 8
+    labels = [text.get_text() for text in panels["IoU"].texts]
+    assert labels == ["0.8", "+0.1"] * 2, "where the baseline was not applied, nothing differs"

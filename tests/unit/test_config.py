@@ -1,12 +1,19 @@
 """Configuration: merged, filled in, and refused with the key that is wrong."""
 
+import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pose_splatter.config import merge, resolve
+from pose_splatter.dataset import Augmentation
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.losses import LossWeights
+from pose_splatter.model import NetworkConfig
+from pose_splatter.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +48,67 @@ def test_defaults_of_the_schema_fill_what_is_not_said(config):
     assert settings["recordings"]["demo"]["cameras"] == ["0", "1", "2", "3", "4", "5"]
 
 
+def test_spelling_changes_nothing(config):
+    """1e-4 is text to YAML, 1 is no fraction, and the order of held-out cameras means nothing."""
+    as_written = resolved(config)
+    config["defaults"]["training"]["learning_rate"] = "2e-3"
+    config["defaults"]["training"]["clip_gradient"] = 1
+    config["defaults"]["training"]["epochs"] = 7.0
+    config["recordings"]["demo"]["heldout_cameras"] = ["5", 1]
+    config["plots"] = None
+    assert json.dumps(resolved(config)) == json.dumps(as_written)
+
+
+def test_a_comparison_holds_its_baseline(config):
+    config["comparison"] = {"experiments": ["ablation"], "baseline": "baseline"}
+    assert resolved(config)["comparison"]["experiments"] == ["baseline", "ablation"]
+
+
+def test_defaults_are_the_same_wherever_they_stand():
+    """In the schemas, in the library's dataclasses, and in the comments of config.yaml."""
+    schema = yaml.safe_load((ROOT / "config/schemas/experiment.schema.yaml").read_text())
+    text = (ROOT / "config/config.yaml").read_text()
+    for section, settings in {
+        "network": NetworkConfig,
+        "training": TrainingConfig,
+        "loss": LossWeights,
+        "augmentation": Augmentation,
+    }.items():
+        defaults = {
+            key: value["default"]
+            for key, value in schema["properties"][section]["properties"].items()
+        }
+        ours = {
+            key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings()).items()
+        }
+        assert defaults == ours
+        for key, value in defaults.items():
+            comment = re.search(rf"\(default: ([^()]*)\)\n +{key}: ", text)
+            if comment:
+                assert yaml.safe_load(comment[1]) == value, key
+
+
+def test_the_mouse_has_the_originals_numbers(config):
+    example = yaml.safe_load((ROOT / "config/examples/markerless_mouse_1.yaml").read_text())
+    settings = resolved(merge(config, example))
+    experiment = settings["experiments"]["mouse_baseline"]
+    assert experiment["training"]["epochs"] == 50
+    assert experiment["training"]["learning_rate"] == 1e-4
+    assert experiment["loss"] == {"image": 0.5, "ssim": 0.0}
+    preset = settings["presets"][experiment["preset"]]
+    assert [preset[key] for key in ("downsample", "grid_size", "fill_color")] == [4, 112, 0.38]
+    recording = settings["recordings"]["markerless_mouse_1"]
+    assert recording["frames"]["step"] == 5
+    assert recording["heldout_cameras"] == ["1", "5"]
+    high = settings["experiments"]["mouse_high_res"]["preset"]
+    assert settings["presets"][high]["downsample"] == 2
+    assert settings["presets"][high]["grid_size"] == 128
+    assert settings["experiments"]["mouse_ssim"]["loss"] == {"image": 0.3, "ssim": 0.2}
+    assert settings["experiments"]["mouse_extended"]["init_from"] == "mouse_baseline"
+    assert settings["experiments"]["mouse_extended"]["training"]["epochs"] == 30
+    assert settings["experiments"]["mouse_ablation"]["network"]["unets"] == 0
+
+
 def test_merging_leaves_its_inputs_alone():
     base = {"a": {"b": [1], "c": 2}}
     merged = merge(base, {"a": {"b": [3]}})
@@ -52,19 +120,39 @@ def test_merging_leaves_its_inputs_alone():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("defaults training epohcs", 3, "training has the unknown key 'epohcs'; did you mean 'ep"),
-        ("defaults training epochs", 0, "training: epochs is not valid: 0 is less than"),
-        ("presets default grid_size", 100, "default: grid_size is not valid: 100 is not a mult"),
+        (
+            "defaults training epohcs",
+            3,
+            "config: defaults: training has the unknown key 'epohcs'; ",
+        ),
+        ("defaults training epohcs", 3, "did you mean 'epochs'?"),
+        ("defaults training epochs", 0, "defaults: training: epochs is not valid: 0; give a whole"),
+        ("presets default grid_size", 100, "default: grid_size is not valid: 100; give a multiple"),
+        ("presets high_res ell", "Auto", "ell is not valid: 'Auto'; give auto or a length above 0"),
+        ("defaults training learning_rate", "fast", "'fast'; give a number above 0"),
+        ("defaults training learning_rate", float("nan"), "'nan'; give a number above 0"),
+        ("device", "gpu", "device is not valid: 'gpu'; give auto, cpu or cuda"),
+        ("run", "baseline", "run is not valid: 'baseline'; give a list of experiments in brackets"),
+        ("experiments high_res", "preset", "high_res is not valid: 'preset'; give keys with"),
+        ("presets other", 4, "presets: other is not valid: 4; give keys with their values"),
+        ("experiments 1", {"prest": "x"}, "experiments: 1 has the unknown key 'prest'"),
+        ("recordings demo cameras", [0, "0", 1, 2, 5], "each once"),
+        ("recordings demo frames", {"start": 10, "stop": 5}, "stop is 5, not after start 10"),
+        ("recordings release", {"like": "demo"}, "has a name that is taken"),
+        ("recordings new", {}, "recordings: new lacks 'calibration'; give the path of a calib"),
+        ("experiments baseline init_from", "ablaton", "'ablaton', neither an experiment nor a"),
+        ("experiments baseline init_from", "ablaton", "did you mean 'ablation'?"),
+        ("experiments ablation init_from", "baseline", "baseline has the network"),
         ("defaults preset", "defualt", "preset names 'defualt'; did you mean 'default'"),
         ("defaults train", ["dmo"], "train names 'dmo'; did you mean 'demo'"),
         ("recordings demo heldout_cameras", ["7"], "heldout_cameras names '7'; known are 0, 1"),
         ("recordings demo heldout_cameras", list("01234"), "fewer than two cameras"),
         ("recordings demo videos", "videos/all.mp4", "videos is not valid"),
-        ("recordings demo cameras", ["a b", 1], "cameras: 0 is not valid: 'a b': use letters"),
+        ("recordings demo cameras", ["a b", 1], "cameras: 0 is not valid: 'a b'; give a name of"),
         ("recordings ../evil", {}, "recordings is not valid"),
         ("experiments a b", {}, "experiments is not valid"),
         ("presets default split", [0.6, 0.6, 0.6], "split [0.6, 0.6, 0.6] does not add up to 1"),
-        ("recordings demo videos", "{foo}/{camera}.mp4", "write a path with {camera} once"),
+        ("recordings demo videos", "{foo}/{camera}.mp4", "give a path with {camera} once"),
         ("experiments baseline init_from", "baseline", "leads in a circle (baseline -> baseline"),
         ("run", ["basline"], "run names 'basline'; did you mean 'baseline'"),
         ("recording", {}, "config has the unknown key 'recording'; did you mean 'recordings'"),
@@ -75,7 +163,7 @@ def test_mistakes_are_named(config, path, value, message):
     section = config
     for parent in parents:
         section = section[parent]
-    section[key] = value
+    section[key] = config["recordings"]["demo"] if value == {"like": "demo"} else value
     with pytest.raises(PoseSplatterError) as error:
         resolved(config)
     assert message in str(error.value)

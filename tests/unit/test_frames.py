@@ -47,6 +47,46 @@ def test_white_fur_stays_in_the_mask():
     assert prepare_frame(image, mask, 2)[1].sum() == 4
 
 
+def average_blocks(image, mask, downsample):
+    """What `prepare_frame` promises, block by block over the whole picture."""
+    small_mask = np.zeros([size // downsample for size in mask.shape], np.uint8)
+    small = np.full((*small_mask.shape, 3), 255, np.uint8)
+    for row, column in np.ndindex(small_mask.shape):
+        top, left = row * downsample, column * downsample
+        block = slice(top, top + downsample), slice(left, left + downsample)
+        animal = mask[block] > 0
+        if animal.mean() >= 0.5:
+            small[row, column] = np.rint(image[block][animal].mean(axis=0))
+            small_mask[row, column] = 1
+    return small, small_mask
+
+
+@pytest.mark.parametrize("downsample", [1, 2, 4])
+@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        pytest.param((5, 9), (3, 12), id="inside"),
+        pytest.param((0, 3), (0, 5), id="first corner"),
+        pytest.param((7, 13), (11, 18), id="last rows and columns"),
+        pytest.param((12, 13), (0, 18), id="rest that is cut off"),
+        pytest.param((0, 13), (0, 18), id="everywhere"),
+        pytest.param((0, 0), (0, 0), id="nowhere"),
+    ],
+)
+def test_the_masks_box_is_averaged_as_the_whole_picture(rows, columns, share, downsample):
+    """13 x 18 pixels: no multiples of 4, and 13 none of 2."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (13, 18, 3), np.uint8)
+    mask = np.zeros((13, 18), np.uint8)
+    box = slice(*rows), slice(*columns)
+    mask[box] = random.random(mask[box].shape) < share
+    expected, expected_mask = average_blocks(image, mask, downsample)
+    small, small_mask = prepare_frame(image, mask, downsample)
+    np.testing.assert_array_equal(small_mask, expected_mask)
+    np.testing.assert_array_equal(small, expected)
+
+
 @pytest.mark.parametrize("downsample", [1, 3])
 def test_parts_gather_to_what_one_part_holds(tmp_path, small_recording, downsample):
     rig = ring_rig()
@@ -73,6 +113,8 @@ def test_parts_gather_to_what_one_part_holds(tmp_path, small_recording, downsamp
     assert store.cameras == rig.names
     assert store.downsample == downsample
     np.testing.assert_array_equal(store.source_frames, frames)
+    n_files = len(list((tmp_path / "images.zarr/images").iterdir()))
+    assert n_files == len(frames) + 1, "a frame is a file, not a folder of folders"
     assert zarr.open_group(tmp_path / "images.zarr").attrs["fps"] == 30.0
     assert not list(tmp_path.glob(".*tmp*"))
 
@@ -120,13 +162,16 @@ def test_distortion_is_removed_from_images_and_masks(tmp_path):
     seen = 300 * ray * (1 + k1 * (ray @ ray)) + rig.intrinsics[0, :2, 2]
     v, u = np.mgrid[: rig.height, : rig.width] + 0.5
     disc = (np.hypot(u - seen[0], v - seen[1]) < 4).astype(np.uint8)
-    write_video(tmp_path / "m.mp4", np.tile(disc * np.uint8(255), (2, 1, 1)))
+    write_video(tmp_path / "m.mp4", np.stack([disc, 0 * disc]) * np.uint8(255))
     write_part(
         tmp_path / "p.h5", distorted, [CameraFiles("0", tmp_path / "m.mp4", tmp_path / "m.mp4")],
         range(2), 1,
     )  # fmt: skip
     with h5py.File(tmp_path / "p.h5") as part:
         rows, columns = np.nonzero(part["masks"][0, 0])
+        assert (part["images"][0, 0][rows, columns] >= 128).all(), "the image moves with its mask"
+        assert not part["masks"][1].any()
+        assert (part["images"][1] == 255).all()
     np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], target, atol=0.4)
     assert np.linalg.norm(seen - target) > 2
 

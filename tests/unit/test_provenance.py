@@ -1,12 +1,17 @@
 """Code versions: what runs counts, and nothing else."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pose_splatter import provenance
-from pose_splatter.provenance import code_version, fingerprint
+from pose_splatter.frames import CameraFiles, chunk_of, gather_parts, write_part, write_zarr
+from pose_splatter.provenance import code_version, fingerprint, training_fingerprint
+
+from ..conftest import ring_rig
 
 SCRIPTS = Path(__file__).parents[2] / "src/scripts"
 
@@ -54,11 +59,57 @@ def test_subpackages_are_followed(copy):
     assert version("crop") == before[1]
 
 
-def test_fingerprint_follows_settings_and_files(tmp_path):
+def test_fingerprint_follows_settings_and_contents(tmp_path):
     (tmp_path / "a").write_text("1")
     files = [tmp_path / "a"]
     before = fingerprint({"rate": 1}, files)
-    assert fingerprint({"rate": 1}, files) == before
     assert fingerprint({"rate": 2}, files) != before
-    (tmp_path / "a").write_text("22")
+    os.utime(tmp_path / "a", (0, 0))
+    assert fingerprint({"rate": 1}, files) == before, "a time says nothing"
+    (tmp_path / "a").write_text("2")
     assert fingerprint({"rate": 1}, files) != before
+
+
+def changed(settings: dict) -> Iterator[tuple[str, dict]]:
+    """The settings with one leaf changed, for every leaf."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            for name, other in changed(value):
+                yield f"{key}.{name}", settings | {key: other}
+        else:
+            yield key, settings | {key: [value, "changed"]}
+
+
+def test_a_training_of_other_settings_is_another(tmp_path):
+    settings = {
+        "train": ["demo"],
+        "training": {"epochs": 5, "learning_rate": 1e-3},
+        "loss": {"image": 0.5},
+        "preset": {"name": "default", "split": [0.5, 0.25, 0.25]},
+        "heldout_cameras": {"demo": ["1"]},
+        "code": "abc",
+    }
+    before = training_fingerprint(settings, [])
+    same = {name for name, other in changed(settings) if training_fingerprint(other, []) == before}
+    assert same == {"training.epochs"}
+
+
+def test_a_store_made_again_is_the_same(tmp_path, small_recording):
+    """In 8 parts instead of 1, every file has the same bytes: training goes on with it."""
+    rig = ring_rig()
+    cameras = [
+        CameraFiles(n, small_recording / f"video{n}.mp4", small_recording / f"mask{n}.mp4")
+        for n in rig.names
+    ]
+    prints, contents = [], []
+    for n_parts, frames in ((1, range(10)), (8, range(10)), (1, range(1, 11))):
+        parts = [tmp_path / f"{n}.h5" for n in range(n_parts)]
+        for n, part in enumerate(parts):
+            write_part(part, rig, cameras, chunk_of(frames, f"{n + 1}-of-{n_parts}"), 2)
+        gather_parts(tmp_path / "images.h5", parts)
+        write_zarr(tmp_path / "images.zarr", tmp_path / "images.h5")
+        prints.append(fingerprint({}, [tmp_path / "images.zarr"]))
+        files = [path for path in (tmp_path / "images.zarr").rglob("*") if path.is_file()]
+        contents.append({str(path): path.read_bytes() for path in files})
+    assert contents[0] == contents[1] != contents[2]
+    assert prints[0] == prints[1] != prints[2]

@@ -17,9 +17,11 @@ from pose_splatter.tracking import (
     load_moments,
     load_track,
     mask_center,
+    mask_middles,
     measure_frames,
     save_moments,
     save_track,
+    tracking_grid,
 )
 
 from ..conftest import ring_rig, silhouettes, walking_balls, write_video
@@ -62,6 +64,47 @@ def test_masks_about_the_principal_points_have_their_middle_at_the_origin(rig):
     masks = np.zeros((6, rig.height, rig.width), np.uint8)
     masks[:, rig.height // 2 - 9 : rig.height // 2 + 9, rig.width // 2 - 5 : rig.width // 2 + 5] = 1
     np.testing.assert_allclose(mask_center(masks, rig), 0, atol=1e-6)
+
+
+def border_masks(rig):
+    """Masks in the corners, one column, the whole image and an empty one."""
+    masks = np.zeros((6, rig.height, rig.width), np.uint8)
+    masks[0, :3, :7] = 1
+    masks[1, -5:, -2:] = 1
+    masks[2, -1, -1] = 1
+    masks[3, :, 9] = 1
+    masks[4] = 1
+    return masks
+
+
+def test_middles_are_means_of_pixel_centres(rig):
+    masks = border_masks(rig)
+    expected = [np.argwhere(mask)[:, ::-1].mean(axis=0) + 0.5 for mask in masks[:5]]
+    middles = mask_middles(masks)
+    np.testing.assert_array_equal(middles[:5], expected)
+    assert np.isnan(middles[5]).all()
+
+
+def test_the_tracking_grid_reaches_every_pixel_of_the_masks(rig):
+    """Its half edge is 1.25 times the farthest pixel's distance from the centre, at its depth."""
+    masks, center = border_masks(rig), np.array([10.0, -20.0, 30.0])
+    pixels, depths = rig.project(center)
+    reach = [
+        np.abs(np.argwhere(mask)[:, ::-1] + 0.5 - pixel).max() * depth / 300
+        for mask, pixel, depth in zip(masks[:5], pixels, depths, strict=False)
+    ]
+    grid = tracking_grid(masks, rig, center, 40)
+    assert grid.voxel_size == pytest.approx(2 * 1.25 * max(reach) / 40)
+
+
+def test_a_smaller_body_beside_the_animal_is_left_out():
+    """Two bodies that all cameras see: the hull of the larger one alone is measured."""
+    rig = ring_rig(5, width=320, height=240)
+    animal, other = np.array([[-60.0, -40, 10]]), np.array([[130.0, 100, 0]])
+    masks = silhouettes(rig, animal, 45) | silhouettes(rig, other, 12)
+    moments = hull_moments(masks, rig, grid_size=64)
+    assert np.linalg.norm(moments.center - animal[0]) < 6
+    assert (moments.radii < 65).all()
 
 
 def test_an_absent_animal_is_marked():

@@ -91,6 +91,15 @@ def test_the_same_seed_gives_the_same_model(tmp_path, recording):
     assert not np.allclose(other_seed["train_loss"], logs[0]["train_loss"])
 
 
+def test_bfloat16_trains_to_nearly_the_same(tmp_path, recording):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    single = run(tmp_path / "a", recording)
+    half = run(tmp_path / "b", recording, replace(CONFIG, precision="bfloat16"))
+    assert not np.array_equal(single["train_loss"], half["train_loss"])
+    np.testing.assert_allclose(single["train_loss"], half["train_loss"], rtol=0.05)
+
+
 def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypatch):
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -135,6 +144,8 @@ def test_the_best_validation_epoch_is_kept(tmp_path, recording, monkeypatch):
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert saved["epoch"] == 1
     assert saved["valid_loss"] == 0.2
+    last = torch.load(tmp_path / "training_state.pt", weights_only=True)["model"]
+    assert not torch.equal(saved["weights"]["decoder.last.weight"], last["decoder.last.weight"])
 
 
 def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypatch):
@@ -152,7 +163,13 @@ def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypat
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_validation_loss_that_breaks_keeps_the_best(tmp_path, recording, monkeypatch):
+def test_a_damaged_state_is_named(tmp_path, recording):
+    (tmp_path / "training_state.pt").write_bytes(b"junk")
+    with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the state .* delete it"):
+        run(tmp_path, recording)
+
+
+def test_a_validation_loss_that_breaks_ends_training(tmp_path, recording, monkeypatch):
     monkeypatch.setattr(
         training,
         "_validate",

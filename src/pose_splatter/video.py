@@ -45,9 +45,7 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if not container.streams.video:
                 raise PoseSplatterError(f"{path}: the file holds no video stream; replace it.")
             stream = container.streams.video[0]
-            # Many streams are read at once, often in several processes: threads of FFmpeg's own
-            # would cost more than they bring.
-            stream.codec_context.thread_count = 1
+            stream.thread_type = "AUTO"
             yield container, stream
     except FFmpegError as error:
         raise PoseSplatterError(

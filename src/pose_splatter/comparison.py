@@ -10,6 +10,7 @@ import pandas as pd
 from pose_splatter.evaluation import METRICS
 
 LOWER_IS_BETTER = ("l1",)
+DIGITS = {"l1": 5, "psnr": 2, "psnr_fg": 2}  # after the point, where it is not three
 ROLES = {"mean_observed": "observed", "mean_heldout": "heldout"}
 
 
@@ -118,7 +119,8 @@ def _cells(row: pd.Series) -> list[str]:
     cells = [str(row["experiment"])]
     for metric in METRICS:
         difference = row[f"{metric}_difference"]
-        cell, shown = f"{row[metric]:.3f}", f"{difference:+.3f}"
+        digits = DIGITS.get(metric, 3)
+        cell, shown = f"{row[metric]:.{digits}f}", f"{difference:+.{digits}f}"
         if not math.isnan(difference) and float(shown) != 0:
             better = (difference < 0) == (metric in LOWER_IS_BETTER)
             cell += f" (**{shown}**)" if better else f" ({shown})"

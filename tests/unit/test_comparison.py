@@ -47,7 +47,7 @@ def test_differences_are_from_the_baseline_on_the_same_recording(table):
 def test_the_page_marks_what_is_better(table):
     page = to_markdown(table, "baseline")
     assert "0.900 (**+0.100**)" in page, "a higher IoU is better"
-    assert "0.300 (+0.100)" in page, "a higher L1 is not"
+    assert "0.30000 (+0.10000)" in page, "a higher L1 is not"
     assert "## demo, held-out cameras" in page
     assert page.count("`other`: loss.image: 0.3 (0.5)") == page.count("`other`:") == 1
     assert "(**+0.000**)" not in page

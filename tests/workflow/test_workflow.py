@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -15,7 +17,7 @@ from pose_splatter.tracking import load_track
 from pose_splatter.video import read_frames
 
 from ..conftest import write_video
-from .conftest import Workspace
+from .conftest import ROOT, Workspace
 
 pytestmark = pytest.mark.slow
 METRICS = "results/experiments/baseline/demo/metrics_test.csv"
@@ -227,3 +229,21 @@ def test_an_animal_that_is_absent_for_a_while(spoilt):
     assert absent["iou"].isna().all()
     table = pd.read_csv(spoilt.folder / METRICS).set_index("camera")
     assert table.loc["0", "n_frames"] == 6
+
+
+def test_costs_are_read_from_the_benchmark_files(finished):
+    """A line for every stage, and what it comes to for a large study."""
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks/scaling.py"),
+        str(finished.folder / "results"),
+    ]
+    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if line.count(" | ") == 3]
+    rows = {stage: [float(cell or 0) for cell in row] for stage, *row in cells[1:]}
+    assert rows["images_part"][0] == rows["render"][0] == 2
+    assert rows["images_part"][1] > 0
+    size = (finished.folder / "results/recordings/demo/default/images.h5").stat().st_size
+    assert rows["images"][2] == pytest.approx(size / 24 / 1000, abs=0.01)
+    assert "a 10-hour recording at 100 frames/s | 3,600,000 |" in page
+    assert "s (32 steps measured)" in page, "two experiments, two epochs, eight frames"

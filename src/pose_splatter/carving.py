@@ -287,12 +287,8 @@ def _fill_depths(indices, solid, p, depths):
             continue
         # The pixels whose centres lie within the voxel's edge about (u, v), but at least one.
         reach = max(edge / depth, half)
-        top, left = (
-            int(max(np.ceil(v - reach - half), least)),
-            int(max(np.ceil(u - reach - half), least)),
-        )
-        bottom = min(int(np.floor(v + reach - half)) + 1, height)
-        right = min(int(np.floor(u + reach - half)) + 1, width)
+        top, left = int(max(v - reach + half, least)), int(max(u - reach + half, least))
+        bottom, right = min(int(v + reach + half), height), min(int(u + reach + half), width)
         for row in range(top, bottom):
             for column in range(left, right):
                 depths[row, column] = min(depths[row, column], depth)
@@ -301,47 +297,40 @@ def _fill_depths(indices, solid, p, depths):
 @kernel
 @no_type_check
 def _fill_features(images, masks, projections, eyes, depths, indices, fill_color, features):
-    n_voxels, n_cameras = len(indices), len(masks)
-    height, width = masks.shape[1:]
-    views = np.zeros(n_voxels, np.float32)
-    features[:, 0] = 1
-    features[:, 1:] = 0
-    one = np.float32(1)
+    n_cameras, height, width = masks.shape
+    one, zero, everything = np.float32(1), np.float32(0), np.float32(255)
+    slacks, pixels = np.empty(n_cameras, np.float32), np.empty(n_cameras, np.float32)
     for camera in range(n_cameras):
-        p, eye, mask, image = projections[camera], eyes[camera], masks[camera], images[camera]
-        # Seen obliquely, a pixel's nearest voxel lies before its neighbours by up to a few voxels
-        # or pixels, whichever are larger: they are seen all the same.
-        slack, pixels = np.float32(SLACK) * _norm(p[2]), one / _norm(p[0])
-        for voxel in range(n_voxels):
-            u, v, depth = _pixel(p, indices[voxel])
+        slacks[camera] = np.float32(SLACK) * _norm(projections[camera, 2])
+        pixels[camera] = one / _norm(projections[camera, 0])
+    for voxel in range(len(indices)):
+        occupancy, views, red, green, blue = one, zero, zero, zero, zero
+        x, y, z = zero, zero, zero
+        for camera in range(n_cameras):
+            u, v, depth = _pixel(projections[camera], indices[voxel])
             if depth <= 0 or not (0 <= u < width and 0 <= v < height):
-                features[voxel, 0] = 0
+                occupancy = zero
                 continue
-            features[voxel, 0] = min(features[voxel, 0], _bilinear(mask, u, v))
             row, column = int(v), int(u)
-            behind = depth - depths[camera, row, column]
-            if mask[row, column] and behind <= slack * max(one, depth * pixels):
-                views[voxel] += one
-                for channel in range(3):
-                    features[voxel, 1 + channel] += image[row, column, channel]
-                x, y, z = (
-                    eye[0] - indices[voxel, 0],
-                    eye[1] - indices[voxel, 1],
-                    eye[2] - indices[voxel, 2],
-                )
-                inverse = one / np.sqrt(x * x + y * y + z * z)
-                features[voxel, 4] += x * inverse
-                features[voxel, 5] += y * inverse
-                features[voxel, 6] += z * inverse
-    for voxel in range(n_voxels):
-        features[voxel, 0] = DISPUTED + (1 - DISPUTED) * features[voxel, 0]
-        for channel in range(1, 4):
-            if views[voxel]:
-                features[voxel, channel] /= 255 * views[voxel]
-            else:
-                features[voxel, channel] = fill_color
-        for axis in range(4, 7):
-            features[voxel, axis] /= n_cameras
+            occupancy = min(occupancy, _bilinear(masks[camera], u, v))
+            # Seen obliquely, a pixel's nearest voxel lies before its neighbours by up to a few
+            # voxels or pixels, whichever are larger: they are seen all the same.
+            slack = slacks[camera] * max(one, depth * pixels[camera])
+            if masks[camera, row, column] and depth <= depths[camera, row, column] + slack:
+                views += one
+                red += np.float32(images[camera, row, column, 0])
+                green += np.float32(images[camera, row, column, 1])
+                blue += np.float32(images[camera, row, column, 2])
+                to_x = eyes[camera, 0] - np.float32(indices[voxel, 0])
+                to_y = eyes[camera, 1] - np.float32(indices[voxel, 1])
+                to_z = eyes[camera, 2] - np.float32(indices[voxel, 2])
+                inverse = one / np.sqrt(to_x * to_x + to_y * to_y + to_z * to_z)
+                x, y, z = x + to_x * inverse, y + to_y * inverse, z + to_z * inverse
+        features[voxel, 0] = DISPUTED + (1 - DISPUTED) * occupancy
+        for channel, total in enumerate((red, green, blue)):
+            features[voxel, 1 + channel] = total / (everything * views) if views else fill_color
+        for axis, total in enumerate((x, y, z)):
+            features[voxel, 4 + axis] = total / n_cameras
 
 
 @kernel

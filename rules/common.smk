@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from snakemake.exceptions import WorkflowError
 
 from pose_splatter import provenance
-from pose_splatter.config import RELEASE_FILES, resolve
+from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
 
 try:
@@ -174,10 +174,10 @@ def starting_point(wildcards):
     init_from = section_of("experiment", wildcards.experiment)["init_from"]
     if init_from in config["experiments"]:
         return EXPERIMENT.format(experiment=init_from) + "/checkpoint.pt"
-    if init_from and not init_from.startswith("results/"):
-        # A folder from elsewhere: its files, since a folder's own time says little of them.
-        return [f"{init_from}/{name}" for name in RELEASE_FILES]
-    return init_from or []
+    if init_from is None or source_experiment(init_from, config["experiments"]):
+        return init_from or []
+    # A folder from elsewhere: its files, since a folder's own time says little of them.
+    return [f"{init_from}/{name}" for name in RELEASE_FILES]
 
 
 def applied_recordings(wildcards):

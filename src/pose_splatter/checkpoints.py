@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pose_splatter.config import RELEASE_FILES
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, save_json
 from pose_splatter.model import NetworkConfig, PoseSplatter
 
-WEIGHTS, CONFIG, CARD, CHECKSUMS = "model.safetensors", "config.json", "README.md", "SHA256SUMS"
+WEIGHTS, CONFIG, CHECKSUMS = RELEASE_FILES
+CARD = "README.md"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Settings = dict[str, Any]
 
 # The files of a release that a model starts from (checkpoints.write_release).
 RELEASE_FILES = ("model.safetensors", "config.json", "SHA256SUMS")
+NULLABLE = ("init_from", "stop")
 RESERVED = ("release",)  # what an experiment's folder holds beside a folder per recording
 
 
@@ -44,13 +45,11 @@ def resolve(config: Mapping[str, Any], schemas: str | Path) -> Settings:
     defaults = checked(resolved["defaults"], "experiment", "defaults", whole=False)
     resolved["defaults"] = defaults
     experiments = resolved["experiments"]
-    for name, overrides in {"defaults": None, **experiments}.items():
-        where = name if name == "defaults" else f"experiments: {name}"
-        merged = merge(defaults, overrides or {})
-        settings = checked(merged, "experiment", where, whole=name != "defaults")
-        _check_names(settings, presets, recordings, where)
-        if name != "defaults":
-            experiments[name] = settings
+    _check_names(defaults, presets, recordings, "defaults")
+    for name, overrides in experiments.items():
+        where = f"experiments: {name}"
+        experiments[name] = checked(merge(defaults, overrides or {}), "experiment", where)
+        _check_names(experiments[name], presets, recordings, where)
     _check_starting_points(experiments)
     _check_comparison(resolved)
     return resolved
@@ -101,33 +100,40 @@ def _check_starting_points(experiments: Settings) -> None:
         where, start = f"experiments: {name}: init_from", settings["init_from"]
         if start is None:
             continue
-        if start not in experiments:
-            # What the workflow makes, a release of its own, need not be there yet.
-            there = all(Path(start, file).is_file() for file in RELEASE_FILES)
-            if not start.startswith("results/") and not there:
+        other = source_experiment(start, experiments)
+        if other is None:
+            if not all(Path(start, file).is_file() for file in RELEASE_FILES):
                 raise PoseSplatterError(
                     f"config: {where} is {start!r}, neither an experiment nor a folder with a "
                     f"release ({', '.join(RELEASE_FILES)}); {_nearest(start, experiments)}"
                 )
             continue
-        if settings["network"] != experiments[start]["network"]:
+        if settings["network"] != experiments[other]["network"]:
             raise PoseSplatterError(
-                f"config: {where}: {start} has the network {experiments[start]['network']}, but "
+                f"config: {where}: {other} has the network {experiments[other]['network']}, but "
                 f"{name} has {settings['network']}; give both the same."
             )
         _refuse_circle(name, experiments)
 
 
+def source_experiment(init_from: str | None, experiments: Settings) -> str | None:
+    """The experiment that init_from names, itself or by its release; None where it is neither."""
+    parts = Path(init_from or "").parts
+    if parts[:2] == ("results", "experiments") and parts[3:] == ("release",):
+        init_from = parts[2]
+    return init_from if init_from in experiments else None
+
+
 def _refuse_circle(name: str, experiments: Settings) -> None:
-    seen, current = [name], experiments[name]["init_from"]
-    while current in experiments:
+    seen, current = [name], source_experiment(experiments[name]["init_from"], experiments)
+    while current is not None:
         if current in seen:
             raise PoseSplatterError(
                 f"config: experiments: {name}: init_from leads in a circle "
                 f"({' -> '.join([*seen, current])}); start one of them from nothing."
             )
         seen.append(current)
-        current = experiments[current]["init_from"]
+        current = source_experiment(experiments[current]["init_from"], experiments)
 
 
 def _check_comparison(resolved: Settings) -> None:
@@ -146,9 +152,14 @@ def _check_comparison(resolved: Settings) -> None:
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
-    """`base` with `overrides` laid over it, key by key down to the leaves."""
+    """`base` with `overrides` laid over it, key by key down to the leaves.
+
+    A key with nothing after it says nothing, but where null is a value (NULLABLE).
+    """
     merged = copy.deepcopy(dict(base))
     for key, value in overrides.items():
+        if value is None and merged.get(key) is not None and key not in NULLABLE:
+            continue
         nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if nested else copy.deepcopy(value)
     return merged

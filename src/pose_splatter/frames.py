@@ -109,6 +109,10 @@ def write_part(
     animal is stored as it is; a mask that is empty where other cameras see the animal raises
     PoseSplatterError unless `allow_empty_masks`.
     """
+    if not len(source_frames):
+        raise PoseSplatterError(
+            f"config: chunks is higher than the number of frames of {recording}; lower it."
+        )
     small = rig.downsampled(downsample)
     shape = (len(source_frames), len(rig), small.height, small.width)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as store, ExitStack() as stack:
@@ -320,5 +324,5 @@ class FrameSplit:
 
 def split_frames(n_frames: int, fractions: Sequence[float]) -> FrameSplit:
     """Split by time: the first part trains, the next validates, the last tests."""
-    ends = [round(n_frames * float(end)) for end in np.cumsum(fractions)]
-    return FrameSplit(range(ends[0]), range(ends[0], ends[1]), range(ends[1], ends[2]))
+    ends = [round(n_frames * float(end)) for end in np.cumsum(fractions[:2])]
+    return FrameSplit(range(ends[0]), range(*ends), range(ends[1], n_frames))

@@ -122,8 +122,8 @@ COMPARED = {
 def plot_experiments(table: pd.DataFrame, baseline: str) -> Figure:
     """Every column of `comparison.compare` that is a number, an experiment a line.
 
-    Points are means over the recordings, filled for observed and open for held-out cameras; a
-    point's label is its difference from the baseline's, where the dashed line is.
+    Points are means over an experiment's recordings, blue for observed and orange for held-out
+    cameras; a label is the mean difference from the baseline (dashed) on the recordings of both.
     """
     experiments = list(table["experiment"].unique())
     means = table.groupby(["role", "experiment"], sort=False).mean(numeric_only=True)

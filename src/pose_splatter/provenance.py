@@ -82,6 +82,8 @@ def training_fingerprint(settings: dict[str, Any], inputs: Iterable[str | Path])
 def _contents(path: Path) -> list[str]:
     """The name and the hash of a file, or of every file at the top of a folder."""
     files = sorted(path.glob("[!.]*")) if path.is_dir() else [path]
+    # A release's card is a person's to edit; its checksums stand for the rest.
+    files = [file for file in files if file.name == "SHA256SUMS"] or files
     return [
         f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
         for file in files

@@ -135,9 +135,14 @@ def state_path(checkpoint: str | Path) -> Path:
     return Path(checkpoint).with_name("training_state.pt")
 
 
-def choose_device(device: str) -> str:
-    """`auto` is a GPU where there is one."""
+def choose_device(device: str, processes: int = 1) -> str:
+    """`auto` is a GPU where there is one; every process has to have its own."""
     available = torch.cuda.is_available()
+    if device != "cpu" and available and torch.cuda.device_count() < processes:
+        raise PoseSplatterError(
+            f"config: training: processes is {processes}, but PyTorch finds "
+            f"{torch.cuda.device_count()} GPUs here; lower it."
+        )
     if device.startswith("cuda") and not available:
         raise PoseSplatterError(
             f"config: device is {device}, but PyTorch finds no CUDA GPU here; set device: cpu, or "

@@ -48,14 +48,15 @@ def measure_length(animal: Track, frames: range) -> float:
 
 @dataclass(frozen=True)
 class HullSum:
-    """Occupancy summed over frames on the uncropped grid, and the animal's grey summed over pixels.
+    """Occupancy and the animal's brightness, summed over frames on the uncropped grid.
 
-    `counts` (x y z) says in how many frames a voxel was in the hull; `length` is the grid's edge.
+    `counts` (x y z) says in how many frames a voxel was in the hull; `length` is the grid's edge;
+    `grey` is the sum of red, green and blue (0 to 255) over `pixels` pixels of the animal.
     """
 
     counts: Int[ndarray, "x y z"]
     length: float
-    grey: float
+    grey: int
     pixels: int
 
     @classmethod
@@ -81,7 +82,7 @@ def sum_hulls(
     """Carve the frames in the animal's own frame, by the observed cameras, and add them up."""
     grid = VoxelGrid.cube(grid_size, length)
     rig = rig.subset(observed)
-    counts, grey, pixels = np.zeros(grid.shape, np.int64), 0.0, 0
+    counts, grey, pixels = np.zeros(grid.shape, np.int64), 0, 0
     for frame in track(frames, "carving", len(frames)):
         if not animal.visible[frame]:
             continue
@@ -91,8 +92,10 @@ def sum_hulls(
         projections = index_projections(rig, grid, *pose)
         counts += carve(masks, projections, grid.shape, candidate_views(len(rig))) > 0
         foreground = images[masks > 0]
-        grey, pixels = grey + foreground.mean(axis=-1).sum() / 255, pixels + len(foreground)
-    return HullSum(counts, length, float(grey), pixels)
+        # Whole numbers: their sum is the same in however many parts it was taken.
+        grey += int(foreground.sum(dtype=np.int64))
+        pixels += len(foreground)
+    return HullSum(counts, length, grey, pixels)
 
 
 def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto"]) -> Crop:
@@ -103,7 +106,9 @@ def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto
         length=total.length,
         box=box,
         coverage=covered_share(total.counts, box),
-        fill_color=total.grey / total.pixels if fill_color == "auto" else float(fill_color),
+        fill_color=total.grey / (3 * 255 * total.pixels)
+        if fill_color == "auto"
+        else float(fill_color),
     )
 
 
@@ -148,7 +153,7 @@ def load_hull_sum(path: str | Path) -> HullSum:
     """Read what `save_hull_sum` wrote."""
     with np.load(path) as part:
         return HullSum(
-            part["counts"], float(part["length"]), float(part["grey"]), int(part["pixels"])
+            part["counts"], float(part["length"]), int(part["grey"]), int(part["pixels"])
         )
 
 

@@ -35,7 +35,7 @@ def arguments():
         "state": state_path(snakemake.output.checkpoint),
         "fingerprint": training_fingerprint(settings, snakemake.input),
         "settings": settings,
-        "device": choose_device(params.device),
+        "device": choose_device(params.device, settings["training"]["processes"]),
         "threads": snakemake.threads,
         "init_from": starting_point(snakemake.input.init_from),
     }

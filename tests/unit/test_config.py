@@ -54,6 +54,9 @@ def test_spelling_changes_nothing(config):
     config["defaults"]["training"]["learning_rate"] = "2e-3"
     config["defaults"]["training"]["clip_gradient"] = 1
     config["defaults"]["training"]["epochs"] = 7.0
+    config["defaults"]["network"]["stride"] = 2.0
+    config["experiments"]["high_res"]["training"] = None
+    config["presets"]["high_res"]["smoothing"] = None
     config["recordings"]["demo"]["heldout_cameras"] = ["5", 1]
     config["plots"] = None
     assert json.dumps(resolved(config)) == json.dumps(as_written)
@@ -68,6 +71,7 @@ def test_defaults_are_the_same_wherever_they_stand():
     """In the schemas, in the library's dataclasses, and in the comments of config.yaml."""
     schema = yaml.safe_load((ROOT / "config/schemas/experiment.schema.yaml").read_text())
     text = (ROOT / "config/config.yaml").read_text()
+    keys, compared = set(), set()
     for section, settings in {
         "network": NetworkConfig,
         "training": TrainingConfig,
@@ -82,10 +86,13 @@ def test_defaults_are_the_same_wherever_they_stand():
             key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings()).items()
         }
         assert defaults == ours
+        keys |= set(defaults)
         for key, value in defaults.items():
             comment = re.search(rf"\(default: ([^()]*)\)\n +{key}: ", text)
             if comment:
                 assert yaml.safe_load(comment[1]) == value, key
+                compared.add(key)
+    assert compared == keys - {"image", "ssim", "shift"}, "two keys to a comment"
 
 
 def test_the_mouse_has_the_originals_numbers(config):
@@ -143,6 +150,9 @@ def test_merging_leaves_its_inputs_alone():
         ("experiments baseline init_from", "ablaton", "'ablaton', neither an experiment nor a"),
         ("experiments baseline init_from", "ablaton", "did you mean 'ablation'?"),
         ("experiments ablation init_from", "baseline", "baseline has the network"),
+        ("experiments ablation init_from", "results/experiments/baseline/release", "has the netw"),
+        ("experiments baseline init_from", "results/experiments/baseline/release", "in a circle"),
+        ("experiments baseline init_from", "results/experiments/basline/release", "neither an exp"),
         ("defaults preset", "defualt", "preset names 'defualt'; did you mean 'default'"),
         ("defaults train", ["dmo"], "train names 'dmo'; did you mean 'demo'"),
         ("recordings demo heldout_cameras", ["7"], "heldout_cameras names '7'; known are 0, 1"),

@@ -70,6 +70,16 @@ def test_fingerprint_follows_settings_and_contents(tmp_path):
     assert fingerprint({"rate": 1}, files) != before
 
 
+def test_a_releases_card_does_not_count(tmp_path):
+    (tmp_path / "SHA256SUMS").write_text("sums")
+    (tmp_path / "README.md").write_text("licence: to be filled in")
+    before = fingerprint({}, [tmp_path])
+    (tmp_path / "README.md").write_text("licence: MIT")
+    assert fingerprint({}, [tmp_path]) == before
+    (tmp_path / "SHA256SUMS").write_text("others")
+    assert fingerprint({}, [tmp_path]) != before
+
+
 def changed(settings: dict) -> Iterator[tuple[str, dict]]:
     """The settings with one leaf changed, for every leaf."""
     for key, value in settings.items():

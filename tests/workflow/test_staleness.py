@@ -249,7 +249,10 @@ def test_a_training_killed_at_any_moment_ends_the_same(finished, tmp_path):
         assert time.monotonic() < deadline
         assert process.poll() is None, "training ended before it was killed"
         time.sleep(0.02)
-    time.sleep(np.random.default_rng().uniform(0, 1))
+    delay = np.random.default_rng().uniform(0, 0.5)
+    print(f"killed {delay:.3f} s after the epoch's end")
+    time.sleep(delay)
+    assert process.poll() is None, "training ended before it was killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     unlock = [*killed.command(overrides=overrides)[:3], "--unlock"]

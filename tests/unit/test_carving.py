@@ -110,8 +110,8 @@ def test_colours_come_from_cameras_that_see_the_voxel(rig):
     # Low on either side, where no camera from above the other side looks.
     low = (np.abs(positions[:, 1]) < 15) & (np.abs(positions[:, 2]) < 15) & (occupancy > 0.99)
     near, far = low & (positions[:, 0] > 55), low & (positions[:, 0] < -55)
-    np.testing.assert_allclose(colors[near], np.tile([1.0, 0, 0], (near.sum(), 1)))
-    np.testing.assert_allclose(colors[far], np.tile([0.0, 0, 1], (far.sum(), 1)))
+    np.testing.assert_allclose(colors[near], np.tile([1.0, 0, 0], (near.sum(), 1)), atol=1e-6)
+    np.testing.assert_allclose(colors[far], np.tile([0.0, 0, 1], (far.sum(), 1)), atol=1e-6)
     assert near.sum() > 5
     assert far.sum() > 5
     inner = np.linalg.norm(positions, axis=1) < 30

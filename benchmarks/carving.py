@@ -9,14 +9,12 @@ shares of the grid's edge.
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from plain.preprocessing import all_positions, visual_hull
-from rows import Row
+from rows import Row, timed
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.conftest import ring_rig, silhouettes
@@ -43,16 +41,6 @@ def moments(points: np.ndarray) -> Moments:
 def deviations(cov: np.ndarray) -> np.ndarray:
     """Standard deviations along the principal axes."""
     return np.sqrt(np.linalg.eigvalsh(cov))
-
-
-def timed(function: Callable[[], Moments], repeats: int) -> tuple[Moments, float]:
-    """The result, and the median time of a call in seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = function()
-        times.append(time.perf_counter() - start)
-    return result, float(np.median(times))
 
 
 def measure(size: int = 112, frames: int = 5) -> list[Row]:

@@ -8,8 +8,6 @@ scatter over all voxels of the hull; the faster one counts.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ import h5py
 import numpy as np
 from numpy import ndarray
 from plain.colors import Depths, color_voxels, depths_by_dictionary, depths_by_scatter
-from rows import Row
+from rows import Row, timed
 
 from pose_splatter import carving
 from pose_splatter.cameras import read_calibration, rotation_to_z
@@ -90,27 +88,19 @@ def check_steps(scene: Scene) -> None:
     assert np.array_equal(volume.features, color(scene))
 
 
-def timed(function: Callable[[], ndarray], repeats: int) -> tuple[ndarray, float]:
-    """The result, and the median time of a call in milliseconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = function()
-        times.append(time.perf_counter() - start)
-    return result, 1000 * float(np.median(times))
-
-
 def measure(size: int = 112, frame: int = 0) -> list[Row]:
     """Time all ways on one frame; the plain ways have to give our colours."""
     cv2.setNumThreads(1)
     scene = load_scene(frame, size)
     check_steps(scene)  # compiles, too
-    features, ours = timed(partial(color, scene), 10 * REPEATS)
+    features, seconds = timed(partial(color, scene), 10 * REPEATS)
+    ours = 1000 * seconds
     print(f"{size}^3 voxels, of which {len(scene.indices)} in the hull; {len(OBSERVED)} cameras")
     print(f"ours        {ours:8.2f} ms a frame")
     plain, shares = {}, {}
     for name, depths in (("dictionary", depths_by_dictionary), ("scatter", depths_by_scatter)):
-        colors, plain[name] = timed(partial(color_plainly, scene, depths), REPEATS)
+        colors, seconds = timed(partial(color_plainly, scene, depths), REPEATS)
+        plain[name] = 1000 * seconds
         differences = np.abs(colors - features[:, 1:4]).max(axis=1)
         shares[name] = float((differences < SAME).mean())
         print(

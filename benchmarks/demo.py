@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
+from numpy import ndarray
 
 from pose_splatter.config import resolve
 from pose_splatter.dataset import Recording, load_recording
-from pose_splatter.evaluation import image_metrics
+from pose_splatter.evaluation import METRICS, Views, evaluate_renders, summarise
 from pose_splatter.frames import FrameSplit, split_frames
 
 ROOT = Path(__file__).parents[1]
@@ -43,19 +44,21 @@ def demo_split(recording: Recording) -> FrameSplit:
     return split_frames(len(recording.track), configuration()["presets"]["default"]["split"])
 
 
-def quality(recording: Recording, frames, render) -> dict[str, dict[str, float]]:
+def demo_views(recording: Recording) -> Views:
+    """The names of a recording's cameras, and which are held out."""
+    names = recording.rig.names
+    return Views(names, tuple(names[camera] for camera in recording.heldout))
+
+
+def quality(
+    recording: Recording, frames: range, render: Callable[[int], ndarray]
+) -> dict[str, dict[str, float]]:
     """Means of all metrics over `frames`, for observed and held-out cameras.
 
     `render(frame)` gives uint8 (camera h w 4) for all cameras of the recording.
     """
-    rows: dict[str, list[dict[str, float]]] = {"observed": [], "heldout": []}
-    for frame in frames:
-        rgba = render(frame)
-        images, masks = recording.store.read_images(frame), recording.store.read_masks(frame)
-        for camera in range(len(images)):
-            role = "heldout" if camera in recording.heldout else "observed"
-            rows[role].append(image_metrics(rgba[camera], images[camera], masks[camera]))
-    return {
-        role: {name: float(np.mean([row[name] for row in metrics])) for name in metrics[0]}
-        for role, metrics in rows.items()
-    }
+    renders = ((frame, render(frame)) for frame in frames)
+    visible, views = recording.track.visible, demo_views(recording)
+    table = summarise(evaluate_renders(renders, recording.store, visible, views))
+    means = table.set_index("camera")[list(METRICS)]
+    return {role: means.loc[f"mean_{role}"].to_dict() for role in ("observed", "heldout")}

@@ -1,8 +1,12 @@
 """What a benchmark reports: ours against the plain way, side by side."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from statistics import median
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,13 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
     return "  ".join([step, *numbers, agreement]).rstrip()
+
+
+def timed(function: Callable[[], T], repeats: int) -> tuple[T, float]:
+    """The result, and the median time of a call in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = function()
+        times.append(time.perf_counter() - start)
+    return result, median(times)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from demo import configuration, demo_recording, demo_split, quality
+from demo import configuration, demo_recording, demo_split, demo_views, quality
 from plain.recipe import render_plain, train_plain
 from rows import Row, table
 
 from pose_splatter.checkpoints import load_checkpoint
 from pose_splatter.dataset import Augmentation, Recording
-from pose_splatter.evaluation import Views, summarise
+from pose_splatter.evaluation import summarise
 from pose_splatter.hull import evaluate_hull
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
@@ -123,8 +123,7 @@ def as_good(ours: Quality, theirs: Quality) -> bool:
 
 def hull_iou(recording: Recording, frames: range) -> float:
     """The plain visual hull's silhouette IoU in the held-out cameras."""
-    names = recording.rig.names
-    views = Views(names, tuple(names[camera] for camera in recording.heldout))
+    views = demo_views(recording)
     table = summarise(evaluate_hull(recording.store, recording.rig, recording.track, views, frames))
     return float(table.set_index("camera").loc["mean_heldout", "iou"])
 

@@ -250,12 +250,15 @@ def rotation_to_z(up: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
     """The smallest rotation that turns the unit vector `up` onto +z (Rodrigues' formula)."""
     z = np.array([0.0, 0.0, 1.0])
     axis, cosine = np.cross(up, z), float(up @ z)
-    if cosine < -1 + 1e-12:  # any half turn about a horizontal axis will do
+    squared_sine = float(axis @ axis)
+    if cosine < 0 and squared_sine < 1e-24:  # any half turn about a horizontal axis will do
         return np.diag([1.0, -1.0, -1.0])
+    # (1 - cos) / sin², in the form that loses no digits: near a half turn 1 + cos is all rounding.
+    factor = 1 / (1 + cosine) if cosine >= 0 else (1 - cosine) / squared_sine
     cross = np.array(
         [[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]], dtype=np.float64
     )
-    return np.eye(3) + cross + cross @ cross / (1 + cosine)
+    return np.eye(3) + cross + factor * (cross @ cross)
 
 
 def cameras_up(rig: CameraRig) -> Float[ndarray, "3"]:

@@ -140,11 +140,13 @@ class Augmentation:
     """How training frames are varied; all zero for validation and test.
 
     `drop_camera` is the chance that one observed camera is left out of carving (it still
-    supervises, so the model learns what a view it has not seen looks like); `turn` is the largest
-    turn of the grid (degrees), `shift` its largest move (voxels).
+    supervises, so the model learns what a view it has not seen looks like); `mirror` the chance
+    that left and right are swapped; `turn` is the largest turn of the grid (degrees), `shift` its
+    largest move (voxels).
     """
 
     drop_camera: float = 0.0
+    mirror: float = 0.0
     turn: float = 0.0
     shift: float = 0.0
 
@@ -193,7 +195,8 @@ class FrameDataset(torch.utils.data.Dataset[FrameBatch]):
                 f"video frame {recording.store.source_frames[frame]}; check that frame's masks, "
                 "and ell in the preset."
             )
-        return load_views(recording, frame, recording.observed, volume)
+        batch = load_views(recording, frame, recording.observed, volume)
+        return mirrored(batch) if random.random() < options.mirror else batch
 
 
 def load_views(
@@ -212,4 +215,34 @@ def load_views(
         recording=recording.name,
         frame=frame,
         source_frame=int(recording.store.source_frames[frame]),
+    )
+
+
+def mirrored(batch: FrameBatch) -> FrameBatch:
+    """The frame of the mirror image of the animal: left and right of its heading swapped.
+
+    Volume, pictures and cameras are reflected in the upright plane through the volume's centre
+    along its heading, exactly: this is what the same rig behind a mirror would have recorded.
+    """
+    volume = batch.volume
+    lower, indices = volume.lower.clone(), volume.indices.clone()
+    lower[1] = -(volume.lower[1] + volume.voxel_size * volume.shape[1])
+    indices[:, 1] = volume.shape[1] - 1 - indices[:, 1]
+    features = volume.features.clone()
+    features[:, 5] *= -1  # the direction to the cameras, along y
+    heading = torch.tensor([np.cos(volume.angle), np.sin(volume.angle), 0.0]).float()
+    left = torch.stack([-heading[1], heading[0], heading[2]])
+    reflection = torch.eye(4)
+    reflection[:3, :3] -= 2 * torch.outer(left, left)
+    reflection[:3, 3] = 2 * left * (left @ volume.center)
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
+    Ks = batch.Ks.clone()
+    Ks[:, 0, 2] = batch.masks.shape[2] - Ks[:, 0, 2]
+    return replace(
+        batch,
+        volume=replace(volume, lower=lower, indices=indices, features=features),
+        images=batch.images.flip(2),
+        masks=batch.masks.flip(2),
+        viewmats=flip @ batch.viewmats @ reflection,
+        Ks=Ks,
     )

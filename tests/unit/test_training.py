@@ -10,12 +10,19 @@ import zarr
 
 from pose_splatter import training
 from pose_splatter.checkpoints import load_checkpoint, write_release
-from pose_splatter.dataset import Augmentation, FrameDataset, Recording
+from pose_splatter.dataset import (
+    Augmentation,
+    FrameDataset,
+    Recording,
+    carve_frame,
+    load_views,
+    mirrored,
+)
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.evaluation import read_render, read_renders
 from pose_splatter.frames import FrameStore
 from pose_splatter.losses import LossWeights
-from pose_splatter.model import NetworkConfig
+from pose_splatter.model import NetworkConfig, PoseSplatter, render
 from pose_splatter.rendering import write_renders
 from pose_splatter.tracking import Track
 from pose_splatter.training import TrainingConfig, train
@@ -25,7 +32,7 @@ from ..conftest import ring_rig, silhouettes, walking_balls
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
 CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, seed=5)
-AUGMENTATION = Augmentation(drop_camera=0.5, turn=20, shift=1)
+AUGMENTATION = Augmentation(drop_camera=0.5, mirror=0.5, turn=20, shift=1)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +228,56 @@ def test_held_out_cameras_are_never_read(recording):
     assert len(one.images) == 4
     assert torch.equal(one.images, other.images)
     assert torch.equal(one.volume.features, other.volume.features)
+
+
+def behind_a_mirror(recording):
+    """The recording of the same animal with y replaced by -y: mirrored cameras, pictures, track."""
+    rig, track, crop, store = recording.rig, recording.track, recording.crop, recording.store
+    flip, reflection = np.diag([-1.0, 1.0, 1.0]), np.diag([1.0, -1.0, 1.0])
+    intrinsics = rig.intrinsics.copy()
+    intrinsics[:, 0, 2] = rig.width - intrinsics[:, 0, 2]
+    x, (low, high), z = crop.box
+    return replace(
+        recording,
+        rig=replace(
+            rig,
+            intrinsics=intrinsics,
+            rotations=flip @ rig.rotations @ reflection,
+            translations=rig.translations @ flip,
+        ),
+        track=replace(track, centers=track.centers @ reflection, angles=-track.angles),
+        crop=replace(crop, box=(x, (crop.grid_size - high, crop.grid_size - low), z)),
+        store=replace(
+            store,
+            images=zarr.array(np.ascontiguousarray(store.images[:][:, :, :, ::-1])),
+            masks=zarr.array(np.ascontiguousarray(store.masks[:][:, :, :, ::-1])),
+        ),
+    )
+
+
+def test_a_mirrored_frame_is_what_a_mirrored_rig_records(recording):
+    crop = replace(recording.crop, box=((0, 16), (2, 16), (0, 16)))
+    track = replace(recording.track, angles=np.full(12, 0.7))
+    cut = replace(recording, crop=crop, track=track)
+    frame = load_views(cut, 3, cut.observed, carve_frame(cut, 3, cut.observed))
+    ours, theirs = mirrored(frame), carve_frame(behind_a_mirror(cut), 3, cut.observed)
+    order, expected = (
+        torch.argsort((indices * torch.tensor([256, 16, 1])).sum(dim=1))
+        for indices in (ours.volume.indices, theirs.indices)
+    )
+    assert torch.equal(ours.volume.indices[order], theirs.indices[expected])
+    # All but the few voxels that lie on the border between two pixels, and fall to the other side.
+    same = torch.isclose(ours.volume.features[order], theirs.features[expected], atol=1e-5)
+    assert same.float().mean() > 0.97
+    torch.testing.assert_close(ours.volume.lower, theirs.lower)
+
+    model, size = PoseSplatter(replace(NETWORK, unets=0)), (80, 60)
+    plain = render(model(frame.volume), frame.viewmats, frame.Ks, *size)
+    reflected = render(model(ours.volume), ours.viewmats, ours.Ks, *size)
+    torch.testing.assert_close(reflected.images, plain.images.flip(2), atol=5e-3, rtol=0)
+    assert torch.equal(ours.images, frame.images.flip(2))
+    assert torch.equal(ours.masks, frame.masks.flip(2))
+    assert not torch.equal(ours.masks, frame.masks)
 
 
 def test_renders_of_a_trained_model(tmp_path, recording):

@@ -78,9 +78,10 @@ def write_export(
     `frames` are indices into the store; those without the animal are left out. `fps` is the
     videos' frame rate.
     """
-    present = [frame for frame in frames if recording.track.visible[frame]]
-    numbers = recording.store.source_frames
-    if absent := [int(numbers[frame]) for frame in frames if frame not in present]:
+    visible = recording.track.visible
+    numbers = {frame: int(recording.store.source_frames[frame]) for frame in frames}
+    present = {frame: number for frame, number in numbers.items() if visible[frame]}
+    if absent := [number for frame, number in numbers.items() if frame not in present]:
         logger.info("the animal is absent in video frames %s, which are left out", absent)
     if not present:
         raise PoseSplatterError(
@@ -88,14 +89,14 @@ def write_export(
             "name others in config, under export: frames."
         )
     with atomic_path(path) as folder:
-        for frame in track(present, "exporting", len(present)):
+        for frame, number in track(present.items(), "exporting", len(present)):
             volume = carve_frame(recording, frame, recording.observed).to(device)
-            splats, name = to_splats(model(volume)), ply_name(numbers[frame])
-            write_splats(folder / GAUSSIANS / name, splats)
+            splats = to_splats(model(volume))
+            write_splats(folder / GAUSSIANS / ply_name(number), splats)
             opaque = splats.at_least(POINT_OPACITY)
             colors = (opaque.colors * 255).round().astype(np.uint8)
-            write_points(folder / POINTS / name, opaque.means, colors)
-        save_json(folder / FRAMES, describe(recording, [int(numbers[f]) for f in present], fps))
+            write_points(folder / POINTS / ply_name(number), opaque.means, colors)
+        save_json(folder / FRAMES, describe(recording, list(present.values()), fps))
 
 
 def describe(recording: Recording, numbers: Sequence[int], fps: float) -> dict[str, Any]:

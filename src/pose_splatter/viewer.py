@@ -9,7 +9,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -235,6 +235,10 @@ def covariances(splats: Splats) -> Float[ndarray, "gaussian 3 3"]:
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         logger.debug(format, *args)
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        with suppress(ConnectionError):  # of a browser that was closed or loads the page again
+            super().copyfile(source, outputfile)
 
 
 def open_server(folder: str | Path, host: str, port: int) -> ThreadingHTTPServer:

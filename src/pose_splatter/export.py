@@ -27,7 +27,7 @@ from pose_splatter.splats import (
 )
 
 MIN_OPACITY = 1 / 255  # rasterizers draw nothing fainter: leaving it out changes no picture
-POINT_OPACITY = 0.5  # a point of the cloud is a Gaussian that hides more than it lets through
+POINT_OPACITY = 0.1  # fainter Gaussians are a haze around the animal, not points of it
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ def choose_frames(
     for number in frames:
         if number not in positions:
             raise PoseSplatterError(
-                f"config: export: frames names {number}, but recording {recording} has "
-                f"{len(positions)} frames of its videos, {source_frames[0]} to "
-                f"{source_frames[-1]}; name some of those."
+                f"config: export: frames names {number}, but recording {recording} uses "
+                f"{len(positions)} frames of its videos, from {source_frames[0]} to "
+                f"{source_frames[-1]}; name those that recordings: {recording}: frames chooses."
             )
     return sorted(positions[number] for number in frames)
 

@@ -176,7 +176,7 @@ def test_frames_are_numbers_of_the_video():
     assert choose_frames([27, 3], 30, NUMBERS, range(60, 100), "demo") == [1, 9]
     with pytest.raises(PoseSplatterError) as error:
         choose_frames([3, 28], 30, NUMBERS, range(60, 100), "demo")
-    assert "config: export: frames names 28, but recording demo has" in str(error.value)
+    assert "config: export: frames names 28, but recording demo uses" in str(error.value)
     assert "0 to 297" in str(error.value)
 
 

@@ -93,9 +93,9 @@ def write_export(
             volume = carve_frame(recording, frame, recording.observed).to(device)
             splats = to_splats(model(volume))
             write_splats(folder / GAUSSIANS / ply_name(number), splats)
-            opaque = splats.at_least(POINT_OPACITY)
-            colors = (opaque.colors * 255).round().astype(np.uint8)
-            write_points(folder / POINTS / ply_name(number), opaque.means, colors)
+            solid = splats.at_least(POINT_OPACITY)
+            colors = (solid.colors * 255).round().astype(np.uint8)
+            write_points(folder / POINTS / ply_name(number), solid.means, colors)
         save_json(folder / FRAMES, describe(recording, list(present.values()), fps))
 
 

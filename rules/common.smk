@@ -217,6 +217,7 @@ def results_of(experiments):
             *rules.render.output,
             *rules.metrics_test.output,
             *rules.truth_against_prediction.output,
+            *rules.viewer.output,
         ]
         targets += expand(per_experiment, experiment=name)
         targets += expand(per_recording, experiment=name, recording=experiment["apply"])

@@ -138,6 +138,8 @@ def test_merging_leaves_its_inputs_alone():
         ("presets high_res ell", "Auto", "ell is not valid: 'Auto'; give auto or a length above 0"),
         ("defaults training learning_rate", "fast", "'fast'; give a number above 0"),
         ("defaults training learning_rate", float("nan"), "'nan'; give a number above 0"),
+        ("export frames", "all", "export: frames is not valid: 'all'; give auto or a list of numb"),
+        ("export frames", [3, -1], "export: frames: 1 is not valid: -1; give a frame's number"),
         ("device", "gpu", "device is not valid: 'gpu'; give auto, cpu or cuda"),
         ("run", "baseline", "run is not valid: 'baseline'; give a list of experiments in brackets"),
         ("experiments high_res", "preset", "high_res is not valid: 'preset'; give keys with"),

@@ -24,22 +24,6 @@ BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
 BULLET_PITCH = 15.0  # degrees that the flight rises and sinks
 
 
-def frame_numbered(recording: Recording, source_frame: int, where: str) -> int:
-    """The index into the store of a video's frame; `where` is what an error starts with."""
-    frames = recording.store.source_frames
-    if source_frame not in frames:
-        step = (
-            f", every {frames[1] - frames[0]}th"
-            if len(frames) > 1 and frames[1] > frames[0] + 1
-            else ""
-        )
-        raise PoseSplatterError(
-            f"{where} names {source_frame}, but recording {recording.name} has the video frames "
-            f"{frames[0]} to {frames[-1]}{step}; choose one of them."
-        )
-    return int(np.flatnonzero(frames == source_frame)[0])
-
-
 @torch.no_grad()
 def decode_frame(model: PoseSplatter, recording: Recording, frame: int, device: str) -> Gaussians:
     """The Gaussians of one frame, carved from the observed cameras."""

@@ -138,7 +138,7 @@ def _render(options: argparse.Namespace) -> None:
     )
     frame = frame_index(recording.store, options.frame, "--frame")
     device = choose_device(options.device)
-    gaussians = decode_frame(load_checkpoint(checkpoint).model(device), recording, frame, device)
+    _, gaussians = decode_frame(load_checkpoint(checkpoint).model(device), recording, frame, device)
     center = recording.track.centers[frame]
     view = orbit(
         recording.rig,

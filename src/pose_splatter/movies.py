@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import cv2
+import h5py
 import matplotlib
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
@@ -14,6 +15,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from pose_splatter.evaluation import read_renders
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.plots import HELDOUT_COLOR
@@ -102,23 +104,24 @@ def _font() -> ImageFont.FreeTypeFont:
 def write_camera_videos(
     folder: str | Path,
     store: FrameStore,
-    renders: Iterable[tuple[int, UInt8[ndarray, "camera h w 4"]]],
-    frames: Sequence[int],
+    renders: str | Path,
     heldout: Sequence[str],
     fps: float,
 ) -> None:
-    """Write {camera}.mp4 for every camera: the frames' truth beside their prediction.
+    """Write {camera}.mp4 for every camera: the truth of all frames rendered beside the prediction.
 
-    `renders` are what `evaluation.read_renders` yields for `frames`, indices into the store. Each
-    video is cut to where the animal is in any frame of it; held-out cameras are orange.
+    `renders` is rendered_images.h5. Each video is cut to where the animal is in any frame of it;
+    held-out cameras are orange.
     """
+    with h5py.File(renders, "r") as file:
+        frames = file["frame_index"][:].tolist()
     regions = animal_regions(store, frames)
     with atomic_path(folder) as temporary, ExitStack() as stack:
         writers = [
             stack.enter_context(video_writer(temporary / f"{name}.mp4", fps))
             for name in store.cameras
         ]
-        for frame, rgba in track(renders, "writing videos", len(frames)):
+        for frame, rgba in track(read_renders(renders), "writing videos", len(frames)):
             images = store.read_images(frame)
             for camera, (write, name) in enumerate(zip(writers, store.cameras, strict=True)):
                 region = regions[camera]

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.dataset import Recording, carve_frame
+from pose_splatter.dataset import Recording, Volume, carve_frame
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, Rendering
@@ -19,20 +19,23 @@ from pose_splatter.views import framed, orbit
 
 EPS2D = 0.3  # square pixels, as rasterization adds in training
 SIZE = 480  # pixels along the edges of the videos
-TURNTABLE_VIEWS = 90
+TURNTABLE_VIEWS, TURNTABLE_RATE = 90, 30.0  # a turn takes three seconds
 BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
 BULLET_PITCH = 15.0  # degrees that the flight rises and sinks
 
 
 @torch.no_grad()
-def decode_frame(model: PoseSplatter, recording: Recording, frame: int, device: str) -> Gaussians:
-    """The Gaussians of one frame, carved from the observed cameras."""
+def decode_frame(
+    model: PoseSplatter, recording: Recording, frame: int, device: str
+) -> tuple[Volume, Gaussians]:
+    """One frame carved from the observed cameras, and its Gaussians in the world, one a voxel."""
     if not recording.track.visible[frame]:
         raise PoseSplatterError(
             f"recording {recording.name}: the animal is not in video frame "
             f"{recording.store.source_frames[frame]}; choose another."
         )
-    return model(carve_frame(recording, frame, recording.observed).to(device))
+    volume = carve_frame(recording, frame, recording.observed).to(device)
+    return volume, model(volume)
 
 
 @torch.no_grad()
@@ -72,10 +75,8 @@ def turntable(
     model: PoseSplatter, recording: Recording, frame: int, device: str
 ) -> Iterator[UInt8[ndarray, "h w 3"]]:
     """One frame from all around: pictures from a full turn of the first observed camera."""
-    gaussians, center = (
-        decode_frame(model, recording, frame, device),
-        recording.track.centers[frame],
-    )
+    _, gaussians = decode_frame(model, recording, frame, device)
+    center = recording.track.centers[frame]
     yaws = np.linspace(0, 360, TURNTABLE_VIEWS, endpoint=False)
     for yaw in track(yaws, "rendering a turntable", len(yaws)):
         view = _around(recording, center, yaw, 0.0)
@@ -93,7 +94,7 @@ def bullet_time(
     for number, frame in enumerate(track(shown, "rendering a flight", len(shown))):
         yaw, center = 360 * number / len(shown), recording.track.centers[frame]
         view = _around(recording, center, yaw, BULLET_PITCH * np.sin(np.radians(yaw)))
-        gaussians = decode_frame(model, recording, frame, device)
+        _, gaussians = decode_frame(model, recording, frame, device)
         yield render_views(gaussians, view, recording, center)[0, ..., :3]
 
 

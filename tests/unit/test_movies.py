@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import h5py
 import numpy as np
 import pytest
 
@@ -112,11 +113,10 @@ def test_regions_hold_the_animal_in_every_frame(store):
 
 def test_cameras_videos_show_truth_beside_prediction(store, tmp_path):
     """A prediction that is all red stands at the right of the store's pictures."""
-    frames = [4, 5, 6]
     red = np.full((*store.images.shape[1:4], 4), [*RED, 255], np.uint8)
-    write_camera_videos(
-        tmp_path / "cameras", store, ((f, red) for f in frames), frames, ["2"], fps=30
-    )
+    with h5py.File(tmp_path / "renders.h5", "w") as file:
+        file["frame_index"], file["images"] = [4, 5, 6], np.tile(red, (3, 1, 1, 1, 1))
+    write_camera_videos(tmp_path / "cameras", store, tmp_path / "renders.h5", ["2"], fps=30)
     names = {path.name for path in (tmp_path / "cameras").iterdir()}
     assert names == {f"{camera}.mp4" for camera in store.cameras}
     orange = [int(HELDOUT_COLOR[n : n + 2], 16) for n in (1, 3, 5)]

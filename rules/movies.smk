@@ -7,17 +7,7 @@ rule camera_videos:
         images=preprocessed("images.zarr", this_recording),
         videos=upright_cameras("videos.json", this_recording),
     output:
-        report(
-            directory(f"{APPLIED}/visualization/cameras"),
-            patterns=["{camera}.mp4"],
-            category="Evaluation",
-            caption="captions/camera_videos.rst",
-            labels={
-                "experiment": "{experiment}",
-                "recording": "{recording}",
-                "picture": "video of camera {camera}",
-            },
-        ),
+        directory(f"{APPLIED}/visualization/cameras"),
     log:
         "logs/camera_videos/{experiment}.{recording}.log",
     benchmark:
@@ -44,24 +34,16 @@ rule novel_views:
         metrics=f"{APPLIED}/metrics_test_frames.csv",
         videos=upright_cameras("videos.json", this_recording),
     output:
-        turntable=report(
-            f"{APPLIED}/visualization/turntable.mp4",
+        turntable=f"{APPLIED}/visualization/turntable.mp4",
+        bullet_time=f"{APPLIED}/visualization/bullet_time.mp4",
+        page=report(
+            f"{APPLIED}/visualization/novel_views.html",
             category="Evaluation",
-            caption="captions/turntable.rst",
+            caption="captions/novel_views.rst",
             labels={
                 "experiment": "{experiment}",
                 "recording": "{recording}",
-                "picture": "video: turntable",
-            },
-        ),
-        bullet_time=report(
-            f"{APPLIED}/visualization/bullet_time.mp4",
-            category="Evaluation",
-            caption="captions/bullet_time.rst",
-            labels={
-                "experiment": "{experiment}",
-                "recording": "{recording}",
-                "picture": "video: flight",
+                "picture": "novel views (video)",
             },
         ),
     log:

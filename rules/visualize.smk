@@ -36,7 +36,11 @@ rule truth_against_prediction:
             f"{APPLIED}/visualization/comparison.png",
             category="Evaluation",
             caption="captions/truth_against_prediction.rst",
-            labels={"experiment": "{experiment}", "recording": "{recording}"},
+            labels={
+                "experiment": "{experiment}",
+                "recording": "{recording}",
+                "picture": "typical frame",
+            },
         ),
     log:
         "logs/truth_against_prediction/{experiment}.{recording}.log",
@@ -64,17 +68,11 @@ rule chosen_frames:
         vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
         metrics=f"{APPLIED}/metrics_test_frames.csv",
     output:
-        frames=report(
-            directory(f"{APPLIED}/visualization/frames"),
-            patterns=["{name}.png"],
-            category="Evaluation",
-            caption="captions/chosen_frames.rst",
-            labels={"experiment": "{experiment}", "recording": "{recording}", "picture": "{name}"},
-        ),
+        frames=directory(f"{APPLIED}/visualization/frames"),
         grid=report(
             f"{APPLIED}/visualization/frames.png",
             category="Evaluation",
-            caption="captions/chosen_frames_grid.rst",
+            caption="captions/chosen_frames.rst",
             labels={
                 "experiment": "{experiment}",
                 "recording": "{recording}",

@@ -196,7 +196,11 @@ def _draw_rig(axis: Axes, rig: CameraRig, animal: Track, heldout: Sequence[str])
             fontsize=8,
         )
     axis.margins(0.25)
-    axis.set(title="cameras and path from above", xlabel="x (calibration's unit)", ylabel="y (calibration's unit)")
+    axis.set(
+        title="cameras and path from above",
+        xlabel="x (calibration's unit)",
+        ylabel="y (calibration's unit)",
+    )
     axis.set_aspect("equal", adjustable="datalim")
 
 

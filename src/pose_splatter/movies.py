@@ -1,8 +1,10 @@
 """Videos that play in a browser: H.264 in MP4, written picture by picture."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 
 import av
@@ -169,3 +171,37 @@ def _enlarged(picture: Picture) -> Picture:
     height, width = picture.shape[:2]
     size = (round(width * PANEL_HEIGHT / height), PANEL_HEIGHT)
     return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+
+
+def movie_page(title: str, movies: Mapping[str, str | Path]) -> str:
+    """An HTML page with the videos in it, by their captions; it needs no other file.
+
+    Browsers refuse pages of more than 2 MB inside another, such as a report: for short videos.
+    """
+    figures = "\n".join(
+        f"<figure><figcaption>{escape(caption)}</figcaption>"
+        f'<video controls autoplay loop muted playsinline src="data:video/mp4;base64,'
+        f'{b64encode(Path(path).read_bytes()).decode()}"></video></figure>'
+        for caption, path in movies.items()
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{escape(title)}</title>
+<style>
+body {{ font-family: sans-serif; background: white; margin: 1rem; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 30rem)); gap: 1rem; }}
+figure {{ margin: 0; }}
+figcaption {{ padding: 0.3rem 0; }}
+video {{ width: 100%; border: 1px solid #bbb; }}
+</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+<main>
+{figures}
+</main>
+</body>
+</html>
+"""

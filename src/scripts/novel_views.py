@@ -5,8 +5,9 @@ import pandas as pd
 from pose_splatter.checkpoints import load_checkpoint
 from pose_splatter.dataset import load_recording
 from pose_splatter.evaluation import typical_frame
+from pose_splatter.files import save_text
 from pose_splatter.frames import split_frames
-from pose_splatter.movies import frame_rate, write_video
+from pose_splatter.movies import frame_rate, movie_page, write_video
 from pose_splatter.novel_views import TURNTABLE_RATE, bullet_time, turntable
 from pose_splatter.progress import job
 from pose_splatter.training import choose_device, use_threads
@@ -28,13 +29,18 @@ with job(snakemake.log[0]):
     use_threads(snakemake.threads)
     model = load_checkpoint(inputs.checkpoint).model(device)
     frame = typical_frame(pd.read_csv(inputs.metrics))
+    number = recording.store.source_frames[frame]
+    test = split_frames(len(recording.store), params.split).test
+    outputs = snakemake.output
+    write_video(outputs.turntable, turntable(model, recording, frame, device), TURNTABLE_RATE)
     write_video(
-        snakemake.output.turntable, turntable(model, recording, frame, device), TURNTABLE_RATE
-    )
-    write_video(
-        snakemake.output.bullet_time,
-        bullet_time(
-            model, recording, split_frames(len(recording.store), params.split).test, device
-        ),
+        outputs.bullet_time,
+        bullet_time(model, recording, test, device),
         frame_rate(load_description(inputs.videos[0])),
     )
+    movies = {
+        f"test frame {number} from all around": outputs.turntable,
+        "the test frames, the camera circling": outputs.bullet_time,
+    }
+    page = movie_page(f"{snakemake.wildcards.experiment} on {name}", movies)
+    save_text(outputs.page, page)

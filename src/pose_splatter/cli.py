@@ -79,7 +79,7 @@ def _add_render(commands: Any) -> None:
         nargs=3,
         default=(0.0, 0.0, 0.0),
         metavar=("RIGHT", "DOWN", "AHEAD"),
-        help="how far it is then moved along its own axes, in the calibration's unit (default: 0 0 0)",
+        help="how far it is then moved, in the calibration's unit, along its axes (default: 0 0 0)",
     )
     parser.add_argument(
         "--output",

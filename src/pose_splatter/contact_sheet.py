@@ -39,7 +39,7 @@ def sample_frames(animal: Track, count: int = FRAMES) -> list[int]:
     seen = np.flatnonzero(animal.visible)
     if not len(seen):
         raise PoseSplatterError(
-            "no frame shows the animal in all observed cameras; check the masks and the calibration."
+            "no frame shows the animal in all observed cameras; check masks and calibration."
         )
     return sorted({int(seen[n]) for n in np.linspace(0, len(seen) - 1, count).round().astype(int)})
 
@@ -104,7 +104,8 @@ def plot_contact_sheet(
     figure = plt.figure(
         figsize=(2.3 * columns + 0.5, 2.3 * len(frames) + 5.6), layout="constrained"
     )
-    above, below = figure.subfigures(2, 1, height_ratios=(2.3 * len(frames) + 0.6, 5.0))
+    heights = (2.3 * len(frames) + 0.6, 5.0)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = above.subplots(len(frames), len(rig), squeeze=False)
     for row, frame in enumerate(frames):
         masks = store.read_masks(frame)

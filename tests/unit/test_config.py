@@ -139,6 +139,8 @@ def test_merging_leaves_its_inputs_alone():
         ("defaults training learning_rate", "fast", "'fast'; give a number above 0"),
         ("defaults training learning_rate", float("nan"), "'nan'; give a number above 0"),
         ("device", "gpu", "device is not valid: 'gpu'; give auto, cpu or cuda"),
+        ("visualization frames", "all", "frames is not valid: 'all'; give auto, or numbers of"),
+        ("visualization frames", [-1], "frames: 0 is not valid: -1; give a frame's number, from 0"),
         ("run", "baseline", "run is not valid: 'baseline'; give a list of experiments in brackets"),
         ("experiments high_res", "preset", "high_res is not valid: 'preset'; give keys with"),
         ("presets other", 4, "presets: other is not valid: 4; give keys with their values"),

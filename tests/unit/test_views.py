@@ -14,6 +14,11 @@ from ..conftest import look_at
 CENTER = np.array([10.0, -20.0, 30.0])
 
 
+def at(x: float, y: float, z: float) -> np.ndarray:
+    """A place, from the centre."""
+    return CENTER + np.array([x, y, z])
+
+
 def orbit(rig, camera, center, yaws, pitches, **offset) -> CameraRig:
     angles = (np.asarray(values, float) for values in (yaws, pitches))
     return orbit_by_arrays(rig, camera, center, *angles, **offset)
@@ -35,7 +40,7 @@ def one_camera(eye, target=CENTER) -> CameraRig:
 @pytest.fixture
 def level():
     """100 to the animal's -y side, level with it, looking along +y."""
-    return one_camera(CENTER + [0, -100, 0])
+    return one_camera(at(0, -100, 0))
 
 
 def test_no_turn_changes_nothing_and_a_full_turn_returns(rig):
@@ -57,7 +62,7 @@ def test_no_turn_changes_nothing_and_a_full_turn_returns(rig):
 )
 def test_yaw_is_counter_clockwise_and_pitch_lifts(level, yaw, pitch, place, ahead):
     view = orbit(level, 0, CENTER, [yaw], [pitch])
-    np.testing.assert_allclose(view.centers[0], CENTER + place, atol=1e-9)
+    np.testing.assert_allclose(view.centers[0], at(*place), atol=1e-9)
     np.testing.assert_allclose(view.rotations[0, 2], ahead, atol=1e-9)
 
 
@@ -79,20 +84,20 @@ def test_the_centre_keeps_its_pixel_and_distance(rig):
 def test_an_offset_is_along_the_cameras_own_axes(level):
     """Turned to +x and looking along -x: right is +y, down is -z, ahead is -x."""
     view = orbit(level, 0, CENTER, [90], [0], offset=[1, 2, 3])
-    np.testing.assert_allclose(view.centers[0], CENTER + [100 - 3, 1, -2], atol=1e-9)
+    np.testing.assert_allclose(view.centers[0], at(100 - 3, 1, -2), atol=1e-9)
     np.testing.assert_allclose(view.rotations, orbit(level, 0, CENTER, [90], [0]).rotations)
 
 
 def test_framed_views_hold_the_ball_exactly():
     """The tangents of a ball end at the picture's edges, wherever the camera looked before."""
-    camera = one_camera(CENTER + [0, -100, 0], target=CENTER + [20, 0, 10])
+    camera = one_camera(at(0, -100, 0), target=at(20, 0, 10))
     view = framed(camera, CENTER, radius=60, size=200)
-    np.testing.assert_allclose(view.centers[0], CENTER + [0, -100, 0])
+    np.testing.assert_allclose(view.centers[0], at(0, -100, 0))
     np.testing.assert_allclose(view.project(CENTER)[0][0], [100, 100])
     # Where a tangent touches: 60² / 100 before the centre, at a height of 60 * 80 / 100.
     right, down = view.rotations[0, :2]
     for direction, edge in ((right, [200, 100]), (-right, [0, 100]), (down, [100, 200])):
-        touching = CENTER + [0, -36, 0] + 48 * direction
+        touching = at(0, -36, 0) + 48 * direction
         np.testing.assert_allclose(view.project(touching)[0][0], edge, atol=1e-9)
     assert (view.width, view.height) == (200, 200)
 

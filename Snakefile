@@ -18,6 +18,7 @@ include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/visualize.smk"
 include: "rules/export.smk"
+include: "rules/movies.smk"
 include: "rules/compare.smk"
 
 

@@ -218,11 +218,15 @@ def results_of(experiments):
             *rules.metrics_test.output,
             *rules.truth_against_prediction.output,
             *rules.viewer.output,
+            *rules.chosen_frames.output,
+            *rules.volumes.output,
+            *rules.camera_videos.output,
+            *rules.novel_views.output,
         ]
         targets += expand(per_experiment, experiment=name)
         targets += expand(per_recording, experiment=name, recording=experiment["apply"])
         targets += expand(
-            rules.hull_metrics_test.output,
+            [*rules.hull_metrics_test.output, *rules.contact_sheet.output],
             recording=experiment["apply"],
             preset=experiment["preset"],
         )

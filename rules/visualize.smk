@@ -36,7 +36,11 @@ rule truth_against_prediction:
             f"{APPLIED}/visualization/comparison.png",
             category="Evaluation",
             caption="captions/truth_against_prediction.rst",
-            labels={"experiment": "{experiment}", "recording": "{recording}"},
+            labels={
+                "experiment": "{experiment}",
+                "recording": "{recording}",
+                "picture": "typical frame",
+            },
         ),
     log:
         "logs/truth_against_prediction/{experiment}.{recording}.log",
@@ -52,3 +56,121 @@ rule truth_against_prediction:
         "{rule}: Drawing truth against prediction for {wildcards.experiment} on {wildcards.recording}"
     script:
         "../src/scripts/truth_against_prediction.py"
+
+
+rule chosen_frames:
+    input:
+        checkpoint=f"{EXPERIMENT}/checkpoint.pt",
+        images=preprocessed("images.zarr", this_recording),
+        center_rotation=preprocessed("center_rotation.npz", this_recording),
+        crop=preprocessed("crop.json", this_recording),
+        cameras=upright_cameras("cameras.h5", this_recording),
+        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
+        metrics=f"{APPLIED}/metrics_test_frames.csv",
+    output:
+        frames=directory(f"{APPLIED}/visualization/frames"),
+        grid=report(
+            f"{APPLIED}/visualization/frames.png",
+            category="Evaluation",
+            caption="captions/chosen_frames.rst",
+            labels={
+                "experiment": "{experiment}",
+                "recording": "{recording}",
+                "picture": "all chosen frames",
+            },
+        ),
+    log:
+        "logs/chosen_frames/{experiment}.{recording}.log",
+    benchmark:
+        "results/benchmarks/chosen_frames/{experiment}.{recording}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        gpu=GPUS,
+        mem_mb=8000,
+        runtime="1h",
+    params:
+        heldout=heldout_cameras(this_recording),
+        split=split_of_preset,
+        frames=config["visualization"]["frames"],
+        plots=config["plots"],
+        device=config["device"],
+        code=code_of("chosen_frames"),
+    message:
+        "{rule}: Drawing the chosen frames of {wildcards.recording} by {wildcards.experiment}"
+    script:
+        "../src/scripts/chosen_frames.py"
+
+
+rule volumes:
+    input:
+        checkpoint=f"{EXPERIMENT}/checkpoint.pt",
+        images=preprocessed("images.zarr", this_recording),
+        center_rotation=preprocessed("center_rotation.npz", this_recording),
+        crop=preprocessed("crop.json", this_recording),
+        cameras=upright_cameras("cameras.h5", this_recording),
+        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
+        metrics=f"{APPLIED}/metrics_test_frames.csv",
+    output:
+        report(
+            f"{APPLIED}/visualization/volumes.png",
+            category="Evaluation",
+            caption="captions/volumes.rst",
+            labels={
+                "experiment": "{experiment}",
+                "recording": "{recording}",
+                "picture": "volumes",
+            },
+        ),
+    log:
+        "logs/volumes/{experiment}.{recording}.log",
+    benchmark:
+        "results/benchmarks/volumes/{experiment}.{recording}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        gpu=GPUS,
+        mem_mb=8000,
+        runtime="1h",
+    params:
+        heldout=heldout_cameras(this_recording),
+        plots=config["plots"],
+        device=config["device"],
+        code=code_of("volumes"),
+    message:
+        "{rule}: Drawing volumes and Gaussians of {wildcards.experiment} on {wildcards.recording}"
+    script:
+        "../src/scripts/volumes.py"
+
+
+rule contact_sheet:
+    input:
+        images=f"{PREPROCESSED}/images.zarr",
+        center_rotation=f"{PREPROCESSED}/center_rotation.npz",
+        crop=f"{PREPROCESSED}/crop.json",
+        cameras=f"{RECORDING}/cameras.h5",
+        vertical_lines=f"{RECORDING}/vertical_lines.npz",
+        videos=camera_files("videos"),
+    output:
+        report(
+            f"{PREPROCESSED}/contact_sheet.png",
+            category="Recording",
+            caption="captions/contact_sheet.rst",
+            labels={"recording": "{recording}", "preset": "{preset}"},
+        ),
+    log:
+        "logs/contact_sheet/{recording}.{preset}.log",
+    benchmark:
+        "results/benchmarks/contact_sheet/{recording}.{preset}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        recording=settings("recording", "heldout_cameras"),
+        plots=config["plots"],
+        code=code_of("contact_sheet"),
+    message:
+        "{rule}: Drawing what preprocessing made of {wildcards.recording}"
+    script:
+        "../src/scripts/contact_sheet.py"

@@ -69,7 +69,7 @@ def plot_truth_against_prediction(
 
     `cameras` are the cameras' names, `heldout` those that the model never saw.
     """
-    boxes = [_square_box(mask) for mask in masks]
+    boxes = [square_box(mask) for mask in masks]
     figure, axes = plt.subplots(
         4, len(images), figsize=(2 * len(images), 8.6), layout="constrained", squeeze=False
     )
@@ -95,7 +95,7 @@ def plot_truth_against_prediction(
     return figure
 
 
-def _square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, slice]:
+def square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, slice]:
     """A square around the mask, as far as the image reaches; the whole image without a mask."""
     if not mask.any():
         return slice(None), slice(None)

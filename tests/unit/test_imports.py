@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "src/scripts").glob("*.py"))
-NEED_TORCH = {"train", "render", "release", "export_gaussians"}
+NEED_TORCH = {
+    *("train", "render", "release", "export_gaussians"),
+    *("chosen_frames", "novel_views", "volumes"),
+}
 
 
 def imports(script: Path) -> list[str]:

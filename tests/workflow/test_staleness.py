@@ -21,16 +21,19 @@ pytestmark = pytest.mark.slow
 
 COMPARE = {"compare_experiments": 1, "all": 1}
 # Two experiments, and what each of them needs after its checkpoint.
-PICTURES = {"truth_against_prediction": 2} | COMPARE
+# Pictures that read the model itself, and those that read the metrics as well as the renders.
+DRAWN = {"chosen_frames": 2, "volumes": 2, "novel_views": 2}
+PICTURES = {"truth_against_prediction": 2} | DRAWN | COMPARE
 METRICS = {"metrics_test": 2} | PICTURES
-RENDER = {"render": 2} | METRICS
+RENDER = {"render": 2, "camera_videos": 2} | METRICS
 TRAIN = {"train": 2, "training_curves": 2} | RENDER
-CROP = {"hull_sum": 2, "crop": 1} | TRAIN
+CROP = {"hull_sum": 2, "crop": 1, "contact_sheet": 1} | TRAIN
 TRACK = {"hull_moments": 2, "center_rotation": 1, "hull_metrics_test": 1} | CROP
 UP = {"vertical_lines": 1} | TRACK
 IMAGES = {"images_part": 2, "images": 1, "images_zarr": 1} | TRACK
 EVERYTHING = {"cameras": 1} | UP | IMAGES
-ONE_RENDER = {"render": 1, "metrics_test": 1, "truth_against_prediction": 1} | COMPARE
+ONE_DRAWN = {"truth_against_prediction": 1, "chosen_frames": 1, "volumes": 1, "novel_views": 1}
+ONE_RENDER = {"render": 1, "metrics_test": 1, "camera_videos": 1} | ONE_DRAWN | COMPARE
 ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_RENDER
 
 
@@ -70,7 +73,13 @@ CONFIG = {
         {"presets": {"default": {"split": [0.5, 0.25, 0.25]}}},
         {"hull_metrics_test": 1} | CROP,
     ),
-    "plot dpi": ({"plots": {"dpi": 90}}, {"training_curves": 2} | PICTURES),
+    "plot dpi": (
+        {"plots": {"dpi": 90}},
+        {"training_curves": 2, "truth_against_prediction": 2, "chosen_frames": 2, "volumes": 2}
+        | {"contact_sheet": 1}
+        | COMPARE,
+    ),
+    "frames to draw": ({"visualization": {"frames": [3]}}, {"chosen_frames": 2, "all": 1}),
     "device": ({"device": "cpu"}, TRAIN),
     "another experiment": (
         {
@@ -143,10 +152,22 @@ FILES = {
     "losses.py": (f"{PACKAGE}/losses.py", append, TRAIN),
     "training.py": (f"{PACKAGE}/training.py", append, TRAIN),
     "rendering.py": (f"{PACKAGE}/rendering.py", append, RENDER),
-    "evaluation.py": (f"{PACKAGE}/evaluation.py", append, {"hull_metrics_test": 1} | METRICS),
+    "evaluation.py": (
+        f"{PACKAGE}/evaluation.py",
+        append,
+        {"hull_metrics_test": 1, "camera_videos": 2} | METRICS,
+    ),
     "hull.py": (f"{PACKAGE}/hull.py", append, {"hull_metrics_test": 1, "all": 1}),
     "comparison.py": (f"{PACKAGE}/comparison.py", append, COMPARE),
-    "plots.py": (f"{PACKAGE}/plots.py", append, {"training_curves": 2} | PICTURES),
+    "plots.py": (
+        f"{PACKAGE}/plots.py",
+        append,
+        {"training_curves": 2, "contact_sheet": 1, "camera_videos": 2} | PICTURES,
+    ),
+    "movies.py": (f"{PACKAGE}/movies.py", append, {"camera_videos": 2, "novel_views": 2, "all": 1}),
+    "views.py": (f"{PACKAGE}/views.py", append, {"volumes": 2, "novel_views": 2, "all": 1}),
+    "gallery.py": (f"{PACKAGE}/gallery.py", append, {"chosen_frames": 2, "all": 1}),
+    "contact_sheet.py": (f"{PACKAGE}/contact_sheet.py", append, {"contact_sheet": 1, "all": 1}),
     "a script": ("src/scripts/render.py", append, RENDER),
     "a comment": (f"{PACKAGE}/carving.py", comment, {}),
     "a comment in a script": ("src/scripts/train.py", comment, {}),
@@ -154,7 +175,7 @@ FILES = {
     "metrics deleted": (
         "results/experiments/baseline/demo/metrics_test.csv",
         remove,
-        {"metrics_test": 1, "truth_against_prediction": 1} | COMPARE,
+        {"metrics_test": 1} | ONE_DRAWN | COMPARE,
     ),
     "curves deleted": (
         "results/experiments/baseline/training_curves.png",
@@ -187,7 +208,7 @@ def test_a_deleted_store_is_made_again_when_it_is_needed(finished):
 def test_the_dry_run_says_why(finished):
     overrides = {"defaults": {"training": {"learning_rate": 1e-3}}}
     run = finished.dry_run(overrides=overrides)
-    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 12
+    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 20
     assert "Params have changed since last execution" in run.output
 
 

@@ -14,7 +14,7 @@ import zarr
 
 from pose_splatter.cameras import rotation_to_z
 from pose_splatter.tracking import load_track
-from pose_splatter.video import read_frames
+from pose_splatter.video import probe, read_frames
 
 from ..conftest import write_video
 from .conftest import ROOT, Workspace
@@ -61,8 +61,18 @@ def test_every_target_of_the_contract_is_there(finished):
     assert (table["role"] == "heldout").sum() == 3
     assert table.loc["mean_observed", "iou"] > 0.6
     assert len(pd.read_csv(experiment / "demo/metrics_test_frames.csv")) == 8 * 6
-    for picture in ("training_curves.png", "demo/visualization/comparison.png"):
-        assert (experiment / picture).read_bytes().startswith(b"\x89PNG")
+    shown = experiment / "demo/visualization"
+    pictures = [experiment / "training_curves.png", preset / "contact_sheet.png"]
+    pictures += [shown / f"{name}.png" for name in ("comparison", "frames", "volumes")]
+    pictures += list((shown / "frames").iterdir())
+    assert 5 <= len(list((shown / "frames").iterdir())) <= 6
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    videos = {"turntable.mp4": 90, "bullet_time.mp4": 8}
+    videos |= {f"cameras/{camera}.mp4": 8 for camera in range(6)}
+    for name, count in videos.items():
+        assert probe(shown / name).n_frames == count
+    assert (shown / "novel_views.html").read_text().count("<video") == 2
 
 
 def test_logs_and_benchmarks_of_every_rule(finished):

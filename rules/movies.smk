@@ -1,0 +1,68 @@
+"""Videos of results."""
+
+
+rule camera_videos:
+    input:
+        renders=f"{APPLIED}/rendered_images.h5",
+        images=preprocessed("images.zarr", this_recording),
+        videos=upright_cameras("videos.json", this_recording),
+    output:
+        directory(f"{APPLIED}/visualization/cameras"),
+    log:
+        "logs/camera_videos/{experiment}.{recording}.log",
+    benchmark:
+        "results/benchmarks/camera_videos/{experiment}.{recording}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        heldout=heldout_cameras(this_recording),
+        code=code_of("camera_videos"),
+    message:
+        "{rule}: Filming the test part of {wildcards.recording} by {wildcards.experiment}"
+    script:
+        "../src/scripts/camera_videos.py"
+
+
+rule novel_views:
+    input:
+        checkpoint=f"{EXPERIMENT}/checkpoint.pt",
+        images=preprocessed("images.zarr", this_recording),
+        center_rotation=preprocessed("center_rotation.npz", this_recording),
+        crop=preprocessed("crop.json", this_recording),
+        cameras=upright_cameras("cameras.h5", this_recording),
+        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
+        metrics=f"{APPLIED}/metrics_test_frames.csv",
+        videos=upright_cameras("videos.json", this_recording),
+    output:
+        turntable=f"{APPLIED}/visualization/turntable.mp4",
+        bullet_time=f"{APPLIED}/visualization/bullet_time.mp4",
+        page=report(
+            f"{APPLIED}/visualization/novel_views.html",
+            category="Evaluation",
+            caption="captions/novel_views.rst",
+            labels={
+                "experiment": "{experiment}",
+                "recording": "{recording}",
+                "picture": "novel views (video)",
+            },
+        ),
+    log:
+        "logs/novel_views/{experiment}.{recording}.log",
+    benchmark:
+        "results/benchmarks/novel_views/{experiment}.{recording}.tsv"
+    conda:
+        "../envs/gpu.yaml"
+    threads: 8
+    resources:
+        gpu=GPUS,
+        mem_mb=8000,
+        runtime="1h",
+    params:
+        heldout=heldout_cameras(this_recording),
+        split=split_of_preset,
+        device=config["device"],
+        code=code_of("novel_views"),
+    message:
+        "{rule}: Filming {wildcards.recording} by {wildcards.experiment} from where no camera stood"
+    script:
+        "../src/scripts/novel_views.py"

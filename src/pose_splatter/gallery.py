@@ -1,0 +1,170 @@
+"""Which frames to show, and many of them at a glance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, UInt8
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from pose_splatter.dataset import Recording
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path
+from pose_splatter.frames import FrameSplit, FrameStore
+from pose_splatter.model import PoseSplatter
+from pose_splatter.plots import (
+    HELDOUT_COLOR,
+    plot_truth_against_prediction,
+    save_figure,
+    square_box,
+)
+from pose_splatter.progress import track
+from pose_splatter.rendering import render_frame, to_rgba
+
+EVENLY_SPACED = 5
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One moment in all cameras: its number in the videos, what was recorded and what rendered."""
+
+    source_frame: int
+    title: str
+    images: UInt8[ndarray, "camera h w 3"]
+    masks: UInt8[ndarray, "camera h w"]
+    renders: UInt8[ndarray, "camera h w 4"]
+
+
+def take_shots(
+    model: PoseSplatter,
+    recording: Recording,
+    frames: Mapping[int, str],
+    split: FrameSplit,
+    device: str,
+) -> list[Shot]:
+    """Render the frames, given by index with a note on each; one without the animal is empty."""
+    store, shots = recording.store, []
+    for frame, note in track(frames.items(), "rendering", len(frames)):
+        masks = store.read_masks(frame)
+        empty = np.tile(np.array([255, 255, 255, 0], np.uint8), (*masks.shape, 1))
+        number = int(store.source_frames[frame])
+        notes = [f"{_part_of(frame, split)} frame {number}", *([note] if note else [])]
+        seen = recording.track.visible[frame]
+        shots.append(
+            Shot(
+                source_frame=number,
+                title=", ".join(notes),
+                images=store.read_images(frame),
+                masks=masks,
+                renders=to_rgba(render_frame(model, recording, frame, device)) if seen else empty,
+            )
+        )
+    return shots
+
+
+def _part_of(frame: int, split: FrameSplit) -> str:
+    """What a frame served for."""
+    parts = {"training": split.train, "validation": split.valid, "test": split.test}
+    return next(name for name, frames in parts.items() if frame in frames)
+
+
+def frame_index(store: FrameStore, source_frame: int, where: str) -> int:
+    """The index into the store of a frame of the videos; `where` says who named it."""
+    numbers = store.source_frames
+    found = np.flatnonzero(numbers == source_frame)
+    if not len(found):
+        raise PoseSplatterError(
+            f"{where} names {source_frame}, but the recording's frames are {_listed(numbers)}; "
+            "choose among those."
+        )
+    return int(found[0])
+
+
+def _listed(numbers: Int[ndarray, " frame"]) -> str:
+    """A recording's frames in words: they are evenly spaced."""
+    step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
+    return f"{numbers[0]} to {numbers[-1]}" + (f" in steps of {step}" if step > 1 else "")
+
+
+def choose_frames(
+    wanted: Sequence[int] | Literal["auto"], metrics: pd.DataFrame, store: FrameStore
+) -> dict[int, str]:
+    """The frames to show, by their index into the store, and what is special about each.
+
+    `wanted` are numbers of the videos' frames; auto takes test frames, evenly spaced, and the one
+    with the least mean IoU, over the held-out cameras where there are any. `metrics` is
+    metrics_test_frames.csv.
+    """
+    if wanted != "auto":
+        where = "config: visualization: frames"
+        return {frame_index(store, number, where): "" for number in sorted(set(wanted))}
+    scores = frame_scores(metrics)
+    places = np.linspace(0, len(scores) - 1, EVENLY_SPACED).round().astype(int)
+    chosen = dict.fromkeys(scores.index[places], "") | {scores.idxmin(): "the worst one"}
+    return {int(frame): chosen[frame] for frame in sorted(chosen)}
+
+
+def frame_scores(metrics: pd.DataFrame) -> pd.Series:
+    """Every test frame's mean IoU, over the held-out cameras where there are any."""
+    heldout = metrics[metrics["role"] == "heldout"]
+    scores = (heldout if len(heldout) else metrics).groupby("frame")["iou"].mean().dropna()
+    if scores.empty:
+        raise PoseSplatterError("no test frame shows the animal; choose other frames in config.")
+    return scores
+
+
+def write_shots(
+    folder: str | Path,
+    shots: Sequence[Shot],
+    cameras: Sequence[str],
+    heldout: Sequence[str],
+    title: str,
+    dpi: int,
+) -> None:
+    """Write frame_{number}.png for every shot: truth, prediction, alpha and error."""
+    with atomic_path(folder) as temporary:
+        for shot in shots:
+            figure = plot_truth_against_prediction(
+                shot.images,
+                shot.masks,
+                shot.renders,
+                cameras,
+                heldout,
+                title=f"{title}, {shot.title}",
+            )
+            save_figure(temporary / f"frame_{shot.source_frame:06d}.png", figure, dpi)
+
+
+def plot_shots(
+    shots: Sequence[Shot], cameras: Sequence[str], heldout: Sequence[str], title: str
+) -> Figure:
+    """Shots (rows) in every camera (columns), truth above prediction, cut to the animal.
+
+    `cameras` are the cameras' names, `heldout` those that the model never saw.
+    """
+    figure = plt.figure(figsize=(1.6 * len(cameras) + 0.6, 3.3 * len(shots) + 0.8))
+    parts = figure.subfigures(len(shots), 1, squeeze=False)[:, 0]
+    figure.set_layout_engine("constrained")
+    for row, (part, shot) in enumerate(zip(parts, shots, strict=True)):
+        part.suptitle(shot.title, fontsize=10)
+        axes = part.subplots(2, len(cameras), squeeze=False)
+        for camera, name in enumerate(cameras):
+            box = square_box(shot.masks[camera])
+            unseen = name in heldout
+            color = HELDOUT_COLOR if unseen else "black"
+            for axis, picture in zip(axes[:, camera], (shot.images, shot.renders), strict=True):
+                axis.imshow(picture[camera][box][..., :3])
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set(color=color, linewidth=2 if unseen else 0.8)
+            label = f"camera {name}" + ("\nheld out" if unseen else "\n")
+            if row == 0:
+                axes[0, camera].set_title(label, color=color, fontsize=10)
+        axes[0, 0].set_ylabel("truth")
+        axes[1, 0].set_ylabel("prediction")
+    figure.suptitle(title)
+    return figure

@@ -1,0 +1,106 @@
+"""The animal from where no camera stood: single pictures, a turntable, a flight around it."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from pose_splatter.cameras import CameraRig
+from pose_splatter.dataset import Recording, Volume, carve_frame
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.gaussians import Gaussians
+from pose_splatter.model import PoseSplatter, Rendering
+from pose_splatter.progress import track
+from pose_splatter.rasterize import rasterization
+from pose_splatter.rendering import to_rgba
+from pose_splatter.views import framed, orbit
+
+EPS2D = 0.3  # square pixels, as rasterization adds in training
+SIZE = 480  # pixels along the edges of the videos
+TURNTABLE_VIEWS, TURNTABLE_RATE = 90, 30.0  # a turn takes three seconds
+BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
+BULLET_PITCH = 15.0  # degrees that the flight rises and sinks
+
+
+@torch.no_grad()
+def decode_frame(
+    model: PoseSplatter, recording: Recording, frame: int, device: str
+) -> tuple[Volume, Gaussians]:
+    """One frame carved from the observed cameras, and its Gaussians in the world, one a voxel."""
+    if not recording.track.visible[frame]:
+        raise PoseSplatterError(
+            f"recording {recording.name}: the animal is not in video frame "
+            f"{recording.store.source_frames[frame]}; choose another."
+        )
+    volume = carve_frame(recording, frame, recording.observed).to(device)
+    return volume, model(volume)
+
+
+@torch.no_grad()
+def render_views(
+    gaussians: Gaussians, views: CameraRig, recording: Recording, center: Float[ndarray, "3"]
+) -> UInt8[ndarray, "view h w 4"]:
+    """Pictures of Gaussians around `center` from any views, over white, with their alpha.
+
+    A view that is closer than the recording's cameras shows nothing finer, but no gaps either:
+    Gaussians learned to be dense together with the blur of a pixel (eps2d), which therefore grows
+    with the view's magnification. Near that of the cameras themselves, this is `model.render`.
+    """
+    device = gaussians.means.device
+    zoom = _pixels_per_unit(views, center) / _pixels_per_unit(recording.rig, center)
+    colors, alphas, _ = rasterization(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        gaussians.opacities,
+        gaussians.colors,
+        torch.from_numpy(views.viewmats).float().to(device),
+        torch.from_numpy(views.intrinsics).float().to(device),
+        views.width,
+        views.height,
+        eps2d=EPS2D * max(1.0, zoom) ** 2,
+    )
+    return to_rgba(Rendering(colors + (1 - alphas), alphas[..., 0]))
+
+
+def _pixels_per_unit(rig: CameraRig, center: Float[ndarray, "3"]) -> float:
+    """How many pixels a unit of length spans at `center`, in the nearest of the cameras."""
+    _, depths = rig.project(center)
+    return float((rig.intrinsics[:, 0, 0] / np.abs(depths)).max())
+
+
+def turntable(
+    model: PoseSplatter, recording: Recording, frame: int, device: str
+) -> Iterator[UInt8[ndarray, "h w 3"]]:
+    """One frame from all around: pictures from a full turn of the first observed camera."""
+    _, gaussians = decode_frame(model, recording, frame, device)
+    center = recording.track.centers[frame]
+    yaws = np.linspace(0, 360, TURNTABLE_VIEWS, endpoint=False)
+    for yaw in track(yaws, "rendering a turntable", len(yaws)):
+        view = _around(recording, center, yaw, 0.0)
+        yield render_views(gaussians, view, recording, center)[0, ..., :3]
+
+
+def bullet_time(
+    model: PoseSplatter, recording: Recording, frames: Sequence[int], device: str
+) -> Iterator[UInt8[ndarray, "h w 3"]]:
+    """The camera circles the animal, rising and sinking, while time runs.
+
+    Shows the first BULLET_FRAMES of `frames` in which the animal is visible.
+    """
+    shown = [frame for frame in frames if recording.track.visible[frame]][:BULLET_FRAMES]
+    for number, frame in enumerate(track(shown, "rendering a flight", len(shown))):
+        yaw, center = 360 * number / len(shown), recording.track.centers[frame]
+        view = _around(recording, center, yaw, BULLET_PITCH * np.sin(np.radians(yaw)))
+        _, gaussians = decode_frame(model, recording, frame, device)
+        yield render_views(gaussians, view, recording, center)[0, ..., :3]
+
+
+def _around(
+    recording: Recording, center: Float[ndarray, "3"], yaw: float, pitch: float
+) -> CameraRig:
+    """The first observed camera carried around the animal, which fills the picture."""
+    view = orbit(recording.rig, recording.observed[0], center, np.array([yaw]), np.array([pitch]))
+    return framed(view, center, 1.1 * recording.crop.length / 2, SIZE)

@@ -1,0 +1,46 @@
+"""Film the animal from where no camera stood: one frame from all around, and a flight in time."""
+
+import pandas as pd
+
+from pose_splatter.checkpoints import load_checkpoint
+from pose_splatter.dataset import load_recording
+from pose_splatter.evaluation import typical_frame
+from pose_splatter.files import save_text
+from pose_splatter.frames import split_frames
+from pose_splatter.movies import frame_rate, movie_page, write_video
+from pose_splatter.novel_views import TURNTABLE_RATE, bullet_time, turntable
+from pose_splatter.progress import job
+from pose_splatter.training import choose_device, use_threads
+from pose_splatter.video import load_description
+
+with job(snakemake.log[0]):
+    ((name, heldout),) = snakemake.params.heldout.items()
+    inputs, params = snakemake.input, snakemake.params
+    recording = load_recording(
+        name,
+        heldout,
+        inputs.images[0],
+        inputs.center_rotation[0],
+        inputs.crop[0],
+        inputs.cameras[0],
+        inputs.vertical_lines[0],
+    )
+    device = choose_device(params.device)
+    use_threads(snakemake.threads)
+    model = load_checkpoint(inputs.checkpoint).model(device)
+    frame = typical_frame(pd.read_csv(inputs.metrics))
+    number = recording.store.source_frames[frame]
+    test = split_frames(len(recording.store), params.split).test
+    outputs = snakemake.output
+    write_video(outputs.turntable, turntable(model, recording, frame, device), TURNTABLE_RATE)
+    write_video(
+        outputs.bullet_time,
+        bullet_time(model, recording, test, device),
+        frame_rate(load_description(inputs.videos[0])),
+    )
+    movies = {
+        f"test frame {number} from all around": outputs.turntable,
+        "the test frames, the camera circling": outputs.bullet_time,
+    }
+    page = movie_page(f"{snakemake.wildcards.experiment} on {name}", movies)
+    save_text(outputs.page, page)

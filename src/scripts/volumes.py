@@ -1,0 +1,36 @@
+"""Draw a typical test frame's carved volume, refined volume and Gaussians from three sides."""
+
+import pandas as pd
+
+from pose_splatter.checkpoints import load_checkpoint
+from pose_splatter.dataset import load_recording
+from pose_splatter.evaluation import typical_frame
+from pose_splatter.novel_views import decode_frame
+from pose_splatter.plots import save_figure
+from pose_splatter.progress import job
+from pose_splatter.sides import plot_sides
+from pose_splatter.training import choose_device, use_threads
+
+with job(snakemake.log[0]):
+    ((name, heldout),) = snakemake.params.heldout.items()
+    inputs, params = snakemake.input, snakemake.params
+    recording = load_recording(
+        name,
+        heldout,
+        inputs.images[0],
+        inputs.center_rotation[0],
+        inputs.crop[0],
+        inputs.cameras[0],
+        inputs.vertical_lines[0],
+    )
+    device = choose_device(params.device)
+    use_threads(snakemake.threads)
+    model = load_checkpoint(inputs.checkpoint).model(device)
+    frame = typical_frame(pd.read_csv(inputs.metrics))
+    number = recording.store.source_frames[frame]
+    figure = plot_sides(
+        *decode_frame(model, recording, frame, device),
+        recording,
+        title=f"{snakemake.wildcards.experiment} on {name}, test frame {number}",
+    )
+    save_figure(snakemake.output[0], figure, **params.plots)

@@ -9,7 +9,7 @@ rule training_curves:
             f"{EXPERIMENT}/training_curves.png",
             category="Training",
             caption="captions/training_curves.rst",
-            labels={"experiment": "{experiment}"},
+            labels={"experiment": "{experiment}", "figure": "training curves"},
         ),
     log:
         "logs/training_curves/{experiment}.log",
@@ -36,7 +36,7 @@ rule truth_against_prediction:
             f"{APPLIED}/visualization/comparison.png",
             category="Evaluation",
             caption="captions/truth_against_prediction.rst",
-            labels={"experiment": "{experiment}", "recording": "{recording}"},
+            labels=labels_of_applied("truth against prediction"),
         ),
     log:
         "logs/truth_against_prediction/{experiment}.{recording}.log",

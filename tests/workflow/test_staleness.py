@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 COMPARE = {"compare_experiments": 1, "all": 1}
 # Two experiments, and what each of them needs after its checkpoint.
-PICTURES = {"truth_against_prediction": 2} | COMPARE
+PICTURES = {"truth_against_prediction": 2, "analysis": 2} | COMPARE
 METRICS = {"metrics_test": 2} | PICTURES
 RENDER = {"render": 2} | METRICS
 TRAIN = {"train": 2, "training_curves": 2} | RENDER
@@ -30,8 +30,10 @@ TRACK = {"hull_moments": 2, "center_rotation": 1, "hull_metrics_test": 1} | CROP
 UP = {"vertical_lines": 1} | TRACK
 IMAGES = {"images_part": 2, "images": 1, "images_zarr": 1} | TRACK
 EVERYTHING = {"cameras": 1} | UP | IMAGES
-ONE_RENDER = {"render": 1, "metrics_test": 1, "truth_against_prediction": 1} | COMPARE
-ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_RENDER
+ONE_METRICS = {"metrics_test": 1, "truth_against_prediction": 1, "analysis": 1} | COMPARE
+ONE_TRAIN = {"train": 1, "training_curves": 1, "render": 1} | ONE_METRICS
+# The other experiment's analysis holds it against the baseline.
+OF_BASELINE = {"analysis": 2}
 
 
 def test_nothing_changed_reruns_nothing(finished):
@@ -64,7 +66,10 @@ CONFIG = {
     # Stores are made again with the bytes that they had; training finds nothing new in them.
     "chunks": ({"chunks": 3}, {**IMAGES, "images_part": 3, "hull_moments": 3, "hull_sum": 3}),
     "what is run": ({"run": ["baseline"]}, COMPARE),
-    "baseline of the comparison": ({"comparison": {"baseline": "ablation"}}, COMPARE),
+    "baseline of the comparison": (
+        {"comparison": {"baseline": "ablation"}},
+        {"analysis": 2} | COMPARE,
+    ),
     "smoothing": ({"presets": {"default": {"smoothing": 2.0}}}, TRACK),
     "split": (
         {"presets": {"default": {"split": [0.5, 0.25, 0.25]}}},
@@ -128,7 +133,7 @@ FILES = {
     "training log deleted": (
         "results/experiments/baseline/training_log.csv",
         remove,
-        ONE_TRAIN,
+        ONE_TRAIN | OF_BASELINE,
     ),
     "figure of the comparison deleted": ("results/comparison/comparison.png", remove, COMPARE),
     "a video touched": ("resources/demo/videos/camera2.mp4", touch, {}),
@@ -145,7 +150,8 @@ FILES = {
     "rendering.py": (f"{PACKAGE}/rendering.py", append, RENDER),
     "evaluation.py": (f"{PACKAGE}/evaluation.py", append, {"hull_metrics_test": 1} | METRICS),
     "hull.py": (f"{PACKAGE}/hull.py", append, {"hull_metrics_test": 1, "all": 1}),
-    "comparison.py": (f"{PACKAGE}/comparison.py", append, COMPARE),
+    "comparison.py": (f"{PACKAGE}/comparison.py", append, {"analysis": 2} | COMPARE),
+    "analysis.py": (f"{PACKAGE}/analysis.py", append, {"analysis": 2, "all": 1}),
     "plots.py": (f"{PACKAGE}/plots.py", append, {"training_curves": 2} | PICTURES),
     "a script": ("src/scripts/render.py", append, RENDER),
     "a comment": (f"{PACKAGE}/carving.py", comment, {}),
@@ -154,7 +160,7 @@ FILES = {
     "metrics deleted": (
         "results/experiments/baseline/demo/metrics_test.csv",
         remove,
-        {"metrics_test": 1, "truth_against_prediction": 1} | COMPARE,
+        ONE_METRICS | OF_BASELINE,
     ),
     "curves deleted": (
         "results/experiments/baseline/training_curves.png",
@@ -163,7 +169,11 @@ FILES = {
     ),
     # What only stands between is made again when a job needs it.
     "Zarr store deleted": ("results/recordings/demo/default/images.zarr", remove, {}),
-    "checkpoint deleted": ("results/experiments/baseline/checkpoint.pt", remove, ONE_TRAIN),
+    "checkpoint deleted": (
+        "results/experiments/baseline/checkpoint.pt",
+        remove,
+        ONE_TRAIN | OF_BASELINE,
+    ),
 }
 
 
@@ -187,7 +197,7 @@ def test_a_deleted_store_is_made_again_when_it_is_needed(finished):
 def test_the_dry_run_says_why(finished):
     overrides = {"defaults": {"training": {"learning_rate": 1e-3}}}
     run = finished.dry_run(overrides=overrides)
-    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 12
+    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 14
     assert "Params have changed since last execution" in run.output
 
 

@@ -9,7 +9,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: demo test lint bench bench-gpu lock clean
 
 demo: $(STAMP)
-	$(BIN)/snakemake
+	$(BIN)/snakemake all results/report.html
 	$(BIN)/python benchmarks/demo_tracking.py
 	$(BIN)/python benchmarks/demo_quality.py
 

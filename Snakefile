@@ -6,6 +6,9 @@ min_version("9.3")
 configfile: "config/config.yaml"
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 
 
@@ -16,10 +19,12 @@ scattergather:
 include: "rules/preprocess.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/analyze.smk"
 include: "rules/visualize.smk"
 include: "rules/export.smk"
 include: "rules/movies.smk"
 include: "rules/compare.smk"
+include: "rules/report.smk"
 
 
 rule all:

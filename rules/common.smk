@@ -193,6 +193,20 @@ def applied_metrics(wildcards):
     )
 
 
+def baseline_metrics(wildcards):
+    """The baseline's metrics on the same recording, where it is another experiment applied to it."""
+    name = config["comparison"]["baseline"]
+    applied = wildcards.recording in section_of("experiment", name)["apply"]
+    if name == wildcards.experiment or not applied:
+        return []
+    return APPLIED.format(experiment=name, recording=wildcards.recording) + "/metrics_test.csv"
+
+
+def labels_of_applied(figure):
+    """How the report names a figure of an experiment on a recording."""
+    return {"experiment": "{experiment}", "recording": "{recording}", "figure": figure}
+
+
 COMPARED = config["comparison"]["experiments"]
 OUTCOMES = [
     (name, recording) for name in COMPARED for recording in config["experiments"][name]["apply"]
@@ -222,6 +236,7 @@ def results_of(experiments):
             *rules.volumes.output,
             *rules.camera_videos.output,
             *rules.novel_views.output,
+            *rules.analysis.output,
         ]
         targets += expand(per_experiment, experiment=name)
         targets += expand(per_recording, experiment=name, recording=experiment["apply"])

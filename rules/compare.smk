@@ -7,12 +7,18 @@ rule compare_experiments:
         logs=outcome_files("training_log.csv"),
         checkpoints=outcome_files("checkpoint.pt"),
     output:
-        csv="results/comparison/comparison.csv",
+        csv=report(
+            "results/comparison/comparison.csv",
+            category="Comparison",
+            caption="captions/comparison_table.rst",
+            labels={"figure": "table of all numbers (download)"},
+        ),
         markdown="results/comparison/comparison.md",
         figure=report(
             "results/comparison/comparison.png",
             category="Comparison",
             caption="captions/compare_experiments.rst",
+            labels={"figure": "experiments side by side"},
         ),
     log:
         "logs/compare_experiments/all.log",

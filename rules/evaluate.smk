@@ -39,7 +39,12 @@ rule metrics_test:
         images=preprocessed("images.zarr", this_recording),
         center_rotation=preprocessed("center_rotation.npz", this_recording),
     output:
-        cameras=f"{APPLIED}/metrics_test.csv",
+        cameras=report(
+            f"{APPLIED}/metrics_test.csv",
+            category="Evaluation",
+            caption="captions/metrics_test.rst",
+            labels=labels_of_applied("metrics per camera (download)"),
+        ),
         frames=f"{APPLIED}/metrics_test_frames.csv",
     log:
         "logs/metrics_test/{experiment}.{recording}.log",

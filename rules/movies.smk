@@ -40,11 +40,7 @@ rule novel_views:
             f"{APPLIED}/visualization/novel_views.html",
             category="Evaluation",
             caption="captions/novel_views.rst",
-            labels={
-                "experiment": "{experiment}",
-                "recording": "{recording}",
-                "picture": "novel views (video)",
-            },
+            labels=labels_of_applied("novel views (video)"),
         ),
     log:
         "logs/novel_views/{experiment}.{recording}.log",

@@ -9,7 +9,7 @@ rule training_curves:
             f"{EXPERIMENT}/training_curves.png",
             category="Training",
             caption="captions/training_curves.rst",
-            labels={"experiment": "{experiment}"},
+            labels={"experiment": "{experiment}", "figure": "training curves"},
         ),
     log:
         "logs/training_curves/{experiment}.log",
@@ -36,11 +36,7 @@ rule truth_against_prediction:
             f"{APPLIED}/visualization/comparison.png",
             category="Evaluation",
             caption="captions/truth_against_prediction.rst",
-            labels={
-                "experiment": "{experiment}",
-                "recording": "{recording}",
-                "picture": "typical frame",
-            },
+            labels=labels_of_applied("truth against prediction"),
         ),
     log:
         "logs/truth_against_prediction/{experiment}.{recording}.log",
@@ -73,11 +69,7 @@ rule chosen_frames:
             f"{APPLIED}/visualization/frames.png",
             category="Evaluation",
             caption="captions/chosen_frames.rst",
-            labels={
-                "experiment": "{experiment}",
-                "recording": "{recording}",
-                "picture": "all chosen frames",
-            },
+            labels=labels_of_applied("all chosen frames"),
         ),
     log:
         "logs/chosen_frames/{experiment}.{recording}.log",
@@ -117,11 +109,7 @@ rule volumes:
             f"{APPLIED}/visualization/volumes.png",
             category="Evaluation",
             caption="captions/volumes.rst",
-            labels={
-                "experiment": "{experiment}",
-                "recording": "{recording}",
-                "picture": "volumes",
-            },
+            labels=labels_of_applied("volumes"),
         ),
     log:
         "logs/volumes/{experiment}.{recording}.log",

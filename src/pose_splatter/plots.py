@@ -17,7 +17,7 @@ from pose_splatter.files import atomic_path
 
 matplotlib.use("Agg")
 # Okabe and Ito's palette: told apart with any colour vision.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#666666", "#CC79A7"
 HELDOUT_COLOR = ORANGE
 
 
@@ -29,7 +29,11 @@ def save_figure(path: str | Path, figure: Figure, dpi: int) -> None:
 
 
 def plot_training(log: pd.DataFrame) -> Figure:
-    """Every loss term of training and validation over the epochs, and the learning rate."""
+    """Every loss term of training and validation over the epochs, and the learning rate.
+
+    Marked are the epoch with the least validation loss, and where training went on after it had
+    been stopped: before the epochs in whose row `resumed` is 1.
+    """
     terms = [name.removeprefix("train_") for name in log if name.startswith("train_")]
     figure, axes = plt.subplots(
         1, len(terms) + 1, figsize=(3.6 * (len(terms) + 1), 3.4), layout="constrained"
@@ -47,13 +51,18 @@ def plot_training(log: pd.DataFrame) -> Figure:
         axis.axvline(log["epoch"][best], color=GREY, ls=":", label="best validation epoch")
         axis.set(title=titles.get(term, term), xlabel="epoch")
         axis.set_ylim(bottom=0)
-    axes[0].legend(frameon=False)
     axes[-1].plot(log["epoch"], log["learning_rate"], color=GREEN)
     axes[-1].set(title="learning rate", xlabel="epoch")
     axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for axis in axes:
+        for epoch in log.loc[log["resumed"] == 1, "epoch"]:
+            axis.axvline(epoch - 0.5, color=PURPLE, label="resumed")
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    handles, labels = axes[0].get_legend_handles_labels()
+    # A line each, however often training was resumed; beneath, where it hides no curve.
+    named = dict(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -109,6 +109,7 @@ def train(
             row: dict[str, float] = {
                 "epoch": run.epoch,
                 "steps": run.scheduler.last_epoch,
+                "resumed": int(run.epoch == run.resumed_at),
                 **{f"train_{name}": value for name, value in losses.items()},
                 **{f"valid_{name}": value for name, value in valid.items()},
                 "learning_rate": float(run.scheduler.get_last_lr()[0]),
@@ -180,6 +181,7 @@ class _Run:
             self.optimizer, lambda step: _warmup_cosine(step, config.warmup, steps)
         )
         self.epoch = 0
+        self.resumed_at: int | None = None
         self.rows: list[dict[str, float]] = []
         self.best_epoch, self.best_loss = -1, math.inf
         self.best_weights: dict[str, torch.Tensor] = {}
@@ -247,6 +249,7 @@ class _Run:
         self.epoch, self.rows = saved["epoch"], saved["rows"]
         self.best_epoch, self.best_loss = saved["best_epoch"], saved["best_loss"]
         self.best_weights = saved["best_weights"]
+        self.resumed_at = self.epoch
         logger.info("going on after epoch %d from %s", self.epoch - 1, path)
         return True
 

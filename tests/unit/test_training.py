@@ -123,7 +123,10 @@ def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypa
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "b", recording)
     assert not (tmp_path / "b/checkpoint.pt").exists()
-    pd.testing.assert_frame_equal(run(tmp_path / "b", recording), whole, check_exact=True)
+    again = run(tmp_path / "b", recording)
+    assert list(again.pop("resumed")) == [0, 0, 1]
+    assert list(whole.pop("resumed")) == [0, 0, 0]
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
     for one, other in zip(*(weights(tmp_path / n).values() for n in "ab"), strict=True):
         assert torch.equal(one, other)
 

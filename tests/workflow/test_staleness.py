@@ -23,18 +23,26 @@ COMPARE = {"compare_experiments": 1, "all": 1}
 # Two experiments, and what each of them needs after its checkpoint.
 # Pictures that read the model itself, and those that read the metrics as well as the renders.
 DRAWN = {"chosen_frames": 2, "volumes": 2, "novel_views": 2}
-PICTURES = {"truth_against_prediction": 2} | DRAWN | COMPARE
+PICTURES = {"truth_against_prediction": 2, "analysis": 2} | DRAWN | COMPARE
 METRICS = {"metrics_test": 2} | PICTURES
 RENDER = {"render": 2, "camera_videos": 2} | METRICS
-TRAIN = {"train": 2, "training_curves": 2} | RENDER
+EXPORT = {"export_gaussians": 2, "viewer": 2}
+TRAIN = {"train": 2, "training_curves": 2} | EXPORT | RENDER
 CROP = {"hull_sum": 2, "crop": 1, "contact_sheet": 1} | TRAIN
 TRACK = {"hull_moments": 2, "center_rotation": 1, "hull_metrics_test": 1} | CROP
 UP = {"vertical_lines": 1} | TRACK
 IMAGES = {"images_part": 2, "images": 1, "images_zarr": 1} | TRACK
 EVERYTHING = {"cameras": 1} | UP | IMAGES
-ONE_DRAWN = {"truth_against_prediction": 1, "chosen_frames": 1, "volumes": 1, "novel_views": 1}
-ONE_RENDER = {"render": 1, "metrics_test": 1, "camera_videos": 1} | ONE_DRAWN | COMPARE
-ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_RENDER
+ONE_METRICS = {
+    **{"metrics_test": 1, "truth_against_prediction": 1, "analysis": 1},
+    **{"chosen_frames": 1, "volumes": 1, "novel_views": 1},
+    **COMPARE,
+}
+ONE_RENDER = {"render": 1, "camera_videos": 1} | ONE_METRICS
+ONE_EXPORT = {"export_gaussians": 1, "viewer": 1}
+ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_EXPORT | ONE_RENDER
+# The other experiment's analysis holds it against the baseline.
+OF_BASELINE = {"analysis": 2}
 
 
 def test_nothing_changed_reruns_nothing(finished):
@@ -67,7 +75,10 @@ CONFIG = {
     # Stores are made again with the bytes that they had; training finds nothing new in them.
     "chunks": ({"chunks": 3}, {**IMAGES, "images_part": 3, "hull_moments": 3, "hull_sum": 3}),
     "what is run": ({"run": ["baseline"]}, COMPARE),
-    "baseline of the comparison": ({"comparison": {"baseline": "ablation"}}, COMPARE),
+    "baseline of the comparison": (
+        {"comparison": {"baseline": "ablation"}},
+        {"analysis": 2} | COMPARE,
+    ),
     "smoothing": ({"presets": {"default": {"smoothing": 2.0}}}, TRACK),
     "split": (
         {"presets": {"default": {"split": [0.5, 0.25, 0.25]}}},
@@ -76,9 +87,10 @@ CONFIG = {
     "plot dpi": (
         {"plots": {"dpi": 90}},
         {"training_curves": 2, "truth_against_prediction": 2, "chosen_frames": 2, "volumes": 2}
-        | {"contact_sheet": 1}
+        | {"contact_sheet": 1, "analysis": 2}
         | COMPARE,
     ),
+    "frames to export": ({"export": {"count": 2}}, EXPORT | {"all": 1}),
     "frames to draw": ({"visualization": {"frames": [3]}}, {"chosen_frames": 2, "all": 1}),
     "device": ({"device": "cpu"}, TRAIN),
     "another experiment": (
@@ -137,7 +149,7 @@ FILES = {
     "training log deleted": (
         "results/experiments/baseline/training_log.csv",
         remove,
-        ONE_TRAIN,
+        ONE_TRAIN | OF_BASELINE,
     ),
     "figure of the comparison deleted": ("results/comparison/comparison.png", remove, COMPARE),
     "a video touched": ("resources/demo/videos/camera2.mp4", touch, {}),
@@ -158,16 +170,18 @@ FILES = {
         {"hull_metrics_test": 1, "camera_videos": 2} | METRICS,
     ),
     "hull.py": (f"{PACKAGE}/hull.py", append, {"hull_metrics_test": 1, "all": 1}),
-    "comparison.py": (f"{PACKAGE}/comparison.py", append, COMPARE),
+    "comparison.py": (f"{PACKAGE}/comparison.py", append, {"analysis": 2} | COMPARE),
+    "analysis.py": (f"{PACKAGE}/analysis.py", append, {"analysis": 2, "all": 1}),
     "plots.py": (
         f"{PACKAGE}/plots.py",
         append,
-        {"training_curves": 2, "contact_sheet": 1, "camera_videos": 2} | PICTURES,
+        {"training_curves": 2, "contact_sheet": 1, "camera_videos": 2, "viewer": 2} | PICTURES,
     ),
     "movies.py": (f"{PACKAGE}/movies.py", append, {"camera_videos": 2, "novel_views": 2, "all": 1}),
     "views.py": (f"{PACKAGE}/views.py", append, {"volumes": 2, "novel_views": 2, "all": 1}),
     "gallery.py": (f"{PACKAGE}/gallery.py", append, {"chosen_frames": 2, "all": 1}),
     "contact_sheet.py": (f"{PACKAGE}/contact_sheet.py", append, {"contact_sheet": 1, "all": 1}),
+    "viewer.py": (f"{PACKAGE}/viewer.py", append, {"viewer": 2, "all": 1}),
     "a script": ("src/scripts/render.py", append, RENDER),
     "a comment": (f"{PACKAGE}/carving.py", comment, {}),
     "a comment in a script": ("src/scripts/train.py", comment, {}),
@@ -175,7 +189,7 @@ FILES = {
     "metrics deleted": (
         "results/experiments/baseline/demo/metrics_test.csv",
         remove,
-        {"metrics_test": 1} | ONE_DRAWN | COMPARE,
+        ONE_METRICS | OF_BASELINE,
     ),
     "curves deleted": (
         "results/experiments/baseline/training_curves.png",
@@ -184,7 +198,11 @@ FILES = {
     ),
     # What only stands between is made again when a job needs it.
     "Zarr store deleted": ("results/recordings/demo/default/images.zarr", remove, {}),
-    "checkpoint deleted": ("results/experiments/baseline/checkpoint.pt", remove, ONE_TRAIN),
+    "checkpoint deleted": (
+        "results/experiments/baseline/checkpoint.pt",
+        remove,
+        ONE_TRAIN | OF_BASELINE,
+    ),
 }
 
 
@@ -208,7 +226,7 @@ def test_a_deleted_store_is_made_again_when_it_is_needed(finished):
 def test_the_dry_run_says_why(finished):
     overrides = {"defaults": {"training": {"learning_rate": 1e-3}}}
     run = finished.dry_run(overrides=overrides)
-    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 20
+    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 26
     assert "Params have changed since last execution" in run.output
 
 

@@ -1,6 +1,7 @@
 """The whole workflow: what it makes, what reruns, and what it says of bad input."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,29 @@ def test_every_target_of_the_contract_is_there(finished):
     for name, count in videos.items():
         assert probe(shown / name).n_frames == count
     assert (shown / "novel_views.html").read_text().count("<video") == 2
+    summary = json.loads((experiment / "demo/analysis/summary.json").read_text())
+    assert summary["roles"]["heldout"]["iou"]["mean"] == pytest.approx(
+        table.loc["mean_heldout", "iou"]
+    )
+    assert len(summary["worst_frames"]) == len(summary["best_frames"]) == 4, "of eight"
+
+
+def test_the_report_holds_every_figure_and_opens_offline(finished, tmp_path):
+    workspace = finished.copied(tmp_path)
+    report = "results/report.html"
+    run = workspace.run(report)
+    assert run.code == 0, run.output
+    page = (workspace.folder / report).read_text()
+    for figure in (workspace.folder / "results").rglob("*.png"):
+        assert f'"{figure.relative_to(workspace.folder)}": {{' in page
+    assert not re.findall(r"""(?:src|href)=["']?https?://|url\(["']?https?://""", page)
+    for category in ("Recording", "Training", "Evaluation", "Comparison"):
+        assert f'"{category}": {{' in page
+    assert "validation_frames" in page, "a setting that no figure's rule reads"
+    assert workspace.dry_run(report).jobs() == {}
+    script = workspace.folder / "src/scripts/training_curves.py"
+    script.write_text(script.read_text() + "\n_unused = 1\n")
+    assert workspace.dry_run(report).jobs() == {"training_curves": 2, "report_html": 1}
 
 
 def test_logs_and_benchmarks_of_every_rule(finished):

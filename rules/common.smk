@@ -123,6 +123,17 @@ def upright_cameras(name, recordings):
     return paths
 
 
+def recording_files(recordings):
+    """What preprocessing made of some recordings of an experiment, as inputs by name."""
+    return {
+        "images": preprocessed("images.zarr", recordings),
+        "center_rotation": preprocessed("center_rotation.npz", recordings),
+        "crop": preprocessed("crop.json", recordings),
+        "cameras": upright_cameras("cameras.h5", recordings),
+        "vertical_lines": upright_cameras("vertical_lines.npz", recordings),
+    }
+
+
 def training_recordings(wildcards):
     return section_of("experiment", wildcards.experiment)["train"]
 

@@ -3,12 +3,8 @@
 
 rule export_gaussians:
     input:
+        **recording_files(this_recording),
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
-        images=preprocessed("images.zarr", this_recording),
-        center_rotation=preprocessed("center_rotation.npz", this_recording),
-        crop=preprocessed("crop.json", this_recording),
-        cameras=upright_cameras("cameras.h5", this_recording),
-        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
         videos=upright_cameras("videos.json", this_recording),
     output:
         directory(f"{APPLIED}/export"),

@@ -25,12 +25,8 @@ rule camera_videos:
 
 rule novel_views:
     input:
+        **recording_files(this_recording),
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
-        images=preprocessed("images.zarr", this_recording),
-        center_rotation=preprocessed("center_rotation.npz", this_recording),
-        crop=preprocessed("crop.json", this_recording),
-        cameras=upright_cameras("cameras.h5", this_recording),
-        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
         metrics=f"{APPLIED}/metrics_test_frames.csv",
         videos=upright_cameras("videos.json", this_recording),
     output:

@@ -3,11 +3,7 @@
 
 rule train:
     input:
-        images=preprocessed("images.zarr", training_recordings),
-        center_rotation=preprocessed("center_rotation.npz", training_recordings),
-        crop=preprocessed("crop.json", training_recordings),
-        cameras=upright_cameras("cameras.h5", training_recordings),
-        vertical_lines=upright_cameras("vertical_lines.npz", training_recordings),
+        **recording_files(training_recordings),
         init_from=starting_point,
     output:
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",

@@ -56,12 +56,8 @@ rule truth_against_prediction:
 
 rule chosen_frames:
     input:
+        **recording_files(this_recording),
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
-        images=preprocessed("images.zarr", this_recording),
-        center_rotation=preprocessed("center_rotation.npz", this_recording),
-        crop=preprocessed("crop.json", this_recording),
-        cameras=upright_cameras("cameras.h5", this_recording),
-        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
         metrics=f"{APPLIED}/metrics_test_frames.csv",
     output:
         frames=directory(f"{APPLIED}/visualization/frames"),
@@ -97,12 +93,8 @@ rule chosen_frames:
 
 rule volumes:
     input:
+        **recording_files(this_recording),
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
-        images=preprocessed("images.zarr", this_recording),
-        center_rotation=preprocessed("center_rotation.npz", this_recording),
-        crop=preprocessed("crop.json", this_recording),
-        cameras=upright_cameras("cameras.h5", this_recording),
-        vertical_lines=upright_cameras("vertical_lines.npz", this_recording),
         metrics=f"{APPLIED}/metrics_test_frames.csv",
     output:
         report(

@@ -12,8 +12,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from pose_splatter.comparison import DIGITS, LOWER_IS_BETTER
-from pose_splatter.errors import PoseSplatterError
-from pose_splatter.evaluation import METRICS, ROLES, read_render
+from pose_splatter.evaluation import METRICS, ROLES, frame_scores, read_render
 from pose_splatter.frames import FrameStore
 
 PICTURED = 12  # frames shown of the worst, and as many of the best
@@ -84,9 +83,7 @@ def extreme_frames(
     seen = frames[frames["status"] == "ok"]
     heldout = seen[seen["role"] == "heldout"]
     ranked = (heldout if len(heldout) else seen).sort_values("iou", kind="stable")
-    if ranked.empty:
-        raise PoseSplatterError("no test frame shows the animal; choose other frames in config.")
-    scores = ranked.groupby("frame")["iou"].mean().sort_values(kind="stable").rename("mean_iou")
+    scores = frame_scores(seen).sort_values(kind="stable").rename("mean_iou")
     count = min(count, (len(scores) + 1) // 2)
 
     def pictures(chosen: pd.Series, keep: Any) -> pd.DataFrame:

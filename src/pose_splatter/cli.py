@@ -112,7 +112,7 @@ def _render(options: argparse.Namespace) -> None:
     from pose_splatter.checkpoints import load_checkpoint
     from pose_splatter.dataset import load_recording
     from pose_splatter.files import atomic_path
-    from pose_splatter.gallery import frame_index
+    from pose_splatter.frames import frame_index
     from pose_splatter.novel_views import decode_frame, render_views
     from pose_splatter.training import choose_device
     from pose_splatter.views import orbit
@@ -136,7 +136,7 @@ def _render(options: argparse.Namespace) -> None:
         settings["heldout_cameras"],
         *(_made(options, f"{folder}/{name}") for name in names),
     )
-    frame = frame_index(recording.store, options.frame, "--frame")
+    frame = frame_index(recording.store.source_frames, options.frame, "--frame")
     device = choose_device(options.device)
     _, gaussians = decode_frame(load_checkpoint(checkpoint).model(device), recording, frame, device)
     center = recording.track.centers[frame]

@@ -1,8 +1,9 @@
 """Preprocessed recordings as the model reads them: one frame's volume and its supervision."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,6 +56,35 @@ def load_recording(
         observed=tuple(observed),
         heldout=tuple(camera for camera in range(len(rig)) if camera not in observed),
     )
+
+
+@runtime_checkable
+class RecordingFiles(Protocol):
+    """The files of some recordings, one of each kind per recording."""
+
+    images: Sequence[str]
+    center_rotation: Sequence[str]
+    crop: Sequence[str]
+    cameras: Sequence[str]
+    vertical_lines: Sequence[str]
+
+
+def load_recordings(
+    heldout_cameras: Mapping[str, Sequence[str]], files: RecordingFiles
+) -> list[Recording]:
+    """Open recordings, given by name with their held-out cameras, in the order of `files`."""
+    paths = zip(
+        files.images,
+        files.center_rotation,
+        files.crop,
+        files.cameras,
+        files.vertical_lines,
+        strict=True,
+    )
+    return [
+        load_recording(name, heldout, *each)
+        for (name, heldout), each in zip(heldout_cameras.items(), paths, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

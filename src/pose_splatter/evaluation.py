@@ -97,13 +97,22 @@ def read_render(path: str | Path, frame: int) -> UInt8[ndarray, "camera h w 4"]:
         return file["images"][int(np.flatnonzero(file["frame_index"][:] == frame)[0])]
 
 
-def typical_frame(frames: pd.DataFrame) -> int:
-    """The frame whose mean IoU, over the held-out cameras where there are any, is the median."""
+def frame_scores(frames: pd.DataFrame) -> pd.Series:
+    """The mean IoU of every frame with the animal, over the held-out cameras where there are any.
+
+    `frames` is metrics_test_frames.csv. Raises PoseSplatterError where no frame shows the animal.
+    """
     heldout = frames[frames["role"] == "heldout"]
     scores = (heldout if len(heldout) else frames).groupby("frame")["iou"].mean().dropna()
     if scores.empty:
         raise PoseSplatterError("no test frame shows the animal; choose other frames in config.")
-    return int(scores.sort_values().index[len(scores) // 2])
+    return scores
+
+
+def typical_frame(frames: pd.DataFrame) -> int:
+    """The frame whose score is the median."""
+    scores = frame_scores(frames).sort_values()
+    return int(scores.index[len(scores) // 2])
 
 
 def evaluate_renders(

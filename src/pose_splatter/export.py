@@ -13,6 +13,7 @@ from numpy import ndarray
 from pose_splatter.dataset import Recording, carve_frame
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, save_json
+from pose_splatter.frames import frame_index
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter
 from pose_splatter.progress import track
@@ -33,11 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_frames(
-    frames: str | Sequence[int],
-    count: int,
-    source_frames: Int[ndarray, " frame"],
-    test: range,
-    recording: str,
+    frames: str | Sequence[int], count: int, source_frames: Int[ndarray, " frame"], test: range
 ) -> list[int]:
     """The frames to export, as indices into the store, in order of time.
 
@@ -47,15 +44,7 @@ def choose_frames(
     if isinstance(frames, str):
         spaced = np.linspace(test.start, test.stop - 1, min(count, len(test)))
         return [int(index) for index in spaced.round()]
-    positions = {int(number): index for index, number in enumerate(source_frames)}
-    for number in frames:
-        if number not in positions:
-            raise PoseSplatterError(
-                f"config: export: frames names {number}, but recording {recording} uses "
-                f"{len(positions)} frames of its videos, from {source_frames[0]} to "
-                f"{source_frames[-1]}; name those that recordings: {recording}: frames chooses."
-            )
-    return sorted(positions[number] for number in frames)
+    return sorted(frame_index(source_frames, number, "config: export: frames") for number in frames)
 
 
 def to_splats(gaussians: Gaussians) -> Splats:

@@ -306,6 +306,19 @@ class FrameStore:
         return np.asarray(self.masks[frame])
 
 
+def frame_index(source_frames: Int[ndarray, " frame"], number: int, where: str) -> int:
+    """The index into a store of frame `number` of the videos; `where` says who named it."""
+    found = np.flatnonzero(source_frames == number)
+    if not len(found):
+        step = int(source_frames[1] - source_frames[0]) if len(source_frames) > 1 else 1
+        spacing = f" in steps of {step}" if step > 1 else ""
+        raise PoseSplatterError(
+            f"{where} names {number}, but the recording's frames are {source_frames[0]} to "
+            f"{source_frames[-1]}{spacing}; choose among those."
+        )
+    return int(found[0])
+
+
 def chunk_of(frames: range, part: str) -> range:
     """The frames of part "i-of-n": n consecutive runs, as equal as they can be, i from 1."""
     index, count = (int(number) for number in part.split("-of-"))

@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from pose_splatter.dataset import Recording
-from pose_splatter.errors import PoseSplatterError
+from pose_splatter.evaluation import frame_scores
 from pose_splatter.files import atomic_path
-from pose_splatter.frames import FrameSplit, FrameStore
+from pose_splatter.frames import FrameSplit, FrameStore, frame_index
 from pose_splatter.model import PoseSplatter
 from pose_splatter.plots import (
     HELDOUT_COLOR,
@@ -73,24 +73,6 @@ def _part_of(frame: int, split: FrameSplit) -> str:
     return next(name for name, frames in parts.items() if frame in frames)
 
 
-def frame_index(store: FrameStore, source_frame: int, where: str) -> int:
-    """The index into the store of a frame of the videos; `where` says who named it."""
-    numbers = store.source_frames
-    found = np.flatnonzero(numbers == source_frame)
-    if not len(found):
-        raise PoseSplatterError(
-            f"{where} names {source_frame}, but the recording's frames are {_listed(numbers)}; "
-            "choose among those."
-        )
-    return int(found[0])
-
-
-def _listed(numbers: Int[ndarray, " frame"]) -> str:
-    """A recording's frames in words: they are evenly spaced."""
-    step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
-    return f"{numbers[0]} to {numbers[-1]}" + (f" in steps of {step}" if step > 1 else "")
-
-
 def choose_frames(
     wanted: Sequence[int] | Literal["auto"], metrics: pd.DataFrame, store: FrameStore
 ) -> dict[int, str]:
@@ -102,20 +84,13 @@ def choose_frames(
     """
     if wanted != "auto":
         where = "config: visualization: frames"
-        return {frame_index(store, number, where): "" for number in sorted(set(wanted))}
+        return {
+            frame_index(store.source_frames, number, where): "" for number in sorted(set(wanted))
+        }
     scores = frame_scores(metrics)
     places = np.linspace(0, len(scores) - 1, EVENLY_SPACED).round().astype(int)
     chosen = dict.fromkeys(scores.index[places], "") | {scores.idxmin(): "the worst one"}
     return {int(frame): chosen[frame] for frame in sorted(chosen)}
-
-
-def frame_scores(metrics: pd.DataFrame) -> pd.Series:
-    """Every test frame's mean IoU, over the held-out cameras where there are any."""
-    heldout = metrics[metrics["role"] == "heldout"]
-    scores = (heldout if len(heldout) else metrics).groupby("frame")["iou"].mean().dropna()
-    if scores.empty:
-        raise PoseSplatterError("no test frame shows the animal; choose other frames in config.")
-    return scores
 
 
 def write_shots(

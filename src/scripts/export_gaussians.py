@@ -1,7 +1,7 @@
 """Export the Gaussians of some frames for other programs."""
 
 from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recording
+from pose_splatter.dataset import load_recordings
 from pose_splatter.export import choose_frames, write_export
 from pose_splatter.frames import split_frames
 from pose_splatter.progress import job
@@ -9,22 +9,12 @@ from pose_splatter.training import choose_device, use_threads
 from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):
-    ((name, heldout),) = snakemake.params.heldout.items()
     inputs = snakemake.input
-    recording = load_recording(
-        name,
-        heldout,
-        inputs.images[0],
-        inputs.center_rotation[0],
-        inputs.crop[0],
-        inputs.cameras[0],
-        inputs.vertical_lines[0],
-    )
+    (recording,) = load_recordings(snakemake.params.heldout, inputs)
     frames = choose_frames(
         **snakemake.params.settings,
         source_frames=recording.store.source_frames,
         test=split_frames(len(recording.store), snakemake.params.split).test,
-        recording=name,
     )
     device = choose_device(snakemake.params.device)
     use_threads(snakemake.threads)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recording
+from pose_splatter.dataset import load_recordings
 from pose_splatter.evaluation import typical_frame
 from pose_splatter.files import save_text
 from pose_splatter.frames import split_frames
@@ -14,17 +14,8 @@ from pose_splatter.training import choose_device, use_threads
 from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):
-    ((name, heldout),) = snakemake.params.heldout.items()
     inputs, params = snakemake.input, snakemake.params
-    recording = load_recording(
-        name,
-        heldout,
-        inputs.images[0],
-        inputs.center_rotation[0],
-        inputs.crop[0],
-        inputs.cameras[0],
-        inputs.vertical_lines[0],
-    )
+    (recording,) = load_recordings(params.heldout, inputs)
     device = choose_device(params.device)
     use_threads(snakemake.threads)
     model = load_checkpoint(inputs.checkpoint).model(device)
@@ -42,5 +33,5 @@ with job(snakemake.log[0]):
         f"test frame {number} from all around": outputs.turntable,
         "the test frames, the camera circling": outputs.bullet_time,
     }
-    page = movie_page(f"{snakemake.wildcards.experiment} on {name}", movies)
+    page = movie_page(f"{snakemake.wildcards.experiment} on {recording.name}", movies)
     save_text(outputs.page, page)

@@ -1,24 +1,15 @@
 """Render the test frames of a recording by an experiment's model."""
 
 from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recording
+from pose_splatter.dataset import load_recordings
 from pose_splatter.frames import split_frames
 from pose_splatter.progress import job
 from pose_splatter.rendering import write_renders
 from pose_splatter.training import choose_device, use_threads
 
 with job(snakemake.log[0]):
-    ((name, heldout),) = snakemake.params.heldout.items()
     inputs = snakemake.input
-    recording = load_recording(
-        name,
-        heldout,
-        inputs.images[0],
-        inputs.center_rotation[0],
-        inputs.crop[0],
-        inputs.cameras[0],
-        inputs.vertical_lines[0],
-    )
+    (recording,) = load_recordings(snakemake.params.heldout, inputs)
     device = choose_device(snakemake.params.device)
     use_threads(snakemake.threads)
     write_renders(

@@ -1,7 +1,7 @@
 """Train an experiment's model."""
 
 from pose_splatter.checkpoints import starting_point
-from pose_splatter.dataset import Augmentation, load_recording
+from pose_splatter.dataset import Augmentation, load_recordings
 from pose_splatter.distributed import launch
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
@@ -14,17 +14,8 @@ def arguments():
     """What `train` is called with, from the job's inputs, outputs and settings."""
     params = snakemake.params
     settings = params.settings | {"heldout_cameras": params.heldout, "code": params.code}
-    inputs = zip(
-        params.heldout.items(),
-        snakemake.input.images,
-        snakemake.input.center_rotation,
-        snakemake.input.crop,
-        snakemake.input.cameras,
-        snakemake.input.vertical_lines,
-        strict=True,
-    )
     return {
-        "recordings": [load_recording(name, heldout, *paths) for (name, heldout), *paths in inputs],
+        "recordings": load_recordings(params.heldout, snakemake.input),
         "fractions": settings["preset"]["split"],
         "network": NetworkConfig.of(settings["network"]),
         "config": TrainingConfig(**settings["training"], workers=snakemake.resources.workers),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recording
+from pose_splatter.dataset import load_recordings
 from pose_splatter.evaluation import typical_frame
 from pose_splatter.novel_views import decode_frame
 from pose_splatter.plots import save_figure
@@ -12,17 +12,8 @@ from pose_splatter.sides import plot_sides
 from pose_splatter.training import choose_device, use_threads
 
 with job(snakemake.log[0]):
-    ((name, heldout),) = snakemake.params.heldout.items()
     inputs, params = snakemake.input, snakemake.params
-    recording = load_recording(
-        name,
-        heldout,
-        inputs.images[0],
-        inputs.center_rotation[0],
-        inputs.crop[0],
-        inputs.cameras[0],
-        inputs.vertical_lines[0],
-    )
+    (recording,) = load_recordings(params.heldout, inputs)
     device = choose_device(params.device)
     use_threads(snakemake.threads)
     model = load_checkpoint(inputs.checkpoint).model(device)
@@ -31,6 +22,6 @@ with job(snakemake.log[0]):
     figure = plot_sides(
         *decode_frame(model, recording, frame, device),
         recording,
-        title=f"{snakemake.wildcards.experiment} on {name}, test frame {number}",
+        title=f"{snakemake.wildcards.experiment} on {recording.name}, test frame {number}",
     )
     save_figure(snakemake.output[0], figure, **params.plots)

@@ -168,16 +168,16 @@ NUMBERS = np.arange(0, 300, 3)
 
 
 def test_frames_are_spread_over_the_test_part():
-    assert choose_frames("auto", 5, NUMBERS, range(60, 100), "demo") == [60, 70, 80, 89, 99]
-    assert choose_frames("auto", 30, NUMBERS, range(97, 100), "demo") == [97, 98, 99]
+    assert choose_frames("auto", 5, NUMBERS, range(60, 100)) == [60, 70, 80, 89, 99]
+    assert choose_frames("auto", 30, NUMBERS, range(97, 100)) == [97, 98, 99]
 
 
 def test_frames_are_numbers_of_the_video():
-    assert choose_frames([27, 3], 30, NUMBERS, range(60, 100), "demo") == [1, 9]
+    assert choose_frames([27, 3], 30, NUMBERS, range(60, 100)) == [1, 9]
     with pytest.raises(PoseSplatterError) as error:
-        choose_frames([3, 28], 30, NUMBERS, range(60, 100), "demo")
-    assert "config: export: frames names 28, but recording demo uses" in str(error.value)
-    assert "0 to 297" in str(error.value)
+        choose_frames([3, 28], 30, NUMBERS, range(60, 100))
+    assert "config: export: frames names 28, but the recording's frames are" in str(error.value)
+    assert "0 to 297 in steps of 3; " in str(error.value)
 
 
 def test_an_export_without_the_animal_is_refused(tmp_path, model, recording):

@@ -10,8 +10,8 @@ import zarr
 
 from pose_splatter.dataset import Recording, carve_frame
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.frames import FrameStore, split_frames
-from pose_splatter.gallery import choose_frames, frame_index, plot_shots, take_shots, write_shots
+from pose_splatter.frames import FrameStore, frame_index, split_frames
+from pose_splatter.gallery import choose_frames, plot_shots, take_shots, write_shots
 from pose_splatter.model import NetworkConfig, PoseSplatter, render
 from pose_splatter.novel_views import TURNTABLE_VIEWS, bullet_time, decode_frame, render_views
 from pose_splatter.novel_views import turntable as spin
@@ -98,7 +98,7 @@ def test_frames_that_are_asked_for_are_the_videos(recording):
         "config: visualization: frames names 31, but the recording's frames are 30 to 54 in steps"
     )
     with pytest.raises(PoseSplatterError, match=r"--frame names 500, .* 30 to 54 in steps of 3"):
-        frame_index(recording.store, 500, "--frame")
+        frame_index(recording.store.source_frames, 500, "--frame")
 
 
 def test_shots_are_of_their_frames(recording, model, tmp_path):

@@ -14,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameStore
+from pose_splatter.progress import track
 
 METRICS = ("iou", "soft_iou", "l1", "psnr", "ssim", "psnr_fg")
 ROLES = ("observed", "heldout")
@@ -87,7 +88,8 @@ def _psnr(image: ndarray, rendered: ndarray) -> float:
 def read_renders(path: str | Path) -> Iterator[tuple[int, UInt8[ndarray, "camera h w 4"]]]:
     """Yield each rendered frame's index in images.h5, and its pictures."""
     with h5py.File(path, "r") as file:
-        for index, frame in enumerate(file["frame_index"][:]):
+        frames = file["frame_index"][:]
+        for index, frame in enumerate(track(frames, "reading renders", len(frames))):
             yield int(frame), file["images"][index]
 
 

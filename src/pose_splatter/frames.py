@@ -24,6 +24,7 @@ from zarr.codecs import GzipCodec
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
+from pose_splatter.progress import track
 from pose_splatter.video import read_frames
 
 DEFLATE_LEVEL = 1  # pictures that are mostly white: higher levels cost time and save little
@@ -125,7 +126,8 @@ def write_part(
             stack.enter_context(closing(_camera_stream(rig, camera, files[camera], source_frames)))
             for camera in range(len(rig))
         ]
-        for index, views in enumerate(zip(*streams, strict=True)):
+        frames = track(zip(*streams, strict=True), "decoding", len(source_frames))
+        for index, views in enumerate(frames):
             prepared = [prepare_frame(image, mask, downsample) for image, mask in views]
             frame_masks = np.stack([mask for _, mask in prepared])
             if not allow_empty_masks:
@@ -205,6 +207,7 @@ def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
             n_frames = sum(len(part[name]) for part in sources)
             array = _create(target, name, (n_frames, *sources[0][name].shape[1:]))
             chunks = (chunk for part in sources for chunk in _compressed_chunks(part[name]))
+            chunks = track(chunks, f"joining {name}", n_frames)
             for frame, (filter_mask, data) in enumerate(chunks):
                 array.id.write_direct_chunk(_chunk_offset(array, frame), data, filter_mask)
                 digest.update(data)
@@ -249,7 +252,8 @@ def write_zarr(path: str | Path, images_h5: str | Path) -> None:
                 # Chunks lie beside each other, not each in five folders of its own.
                 chunk_key_encoding={"name": "default", "separator": "."},
             )
-            for frame, (_, data) in enumerate(_compressed_chunks(source[name])):
+            chunks = track(_compressed_chunks(source[name]), f"copying {name}", shape[0])
+            for frame, (_, data) in enumerate(chunks):
                 key = array.metadata.encode_chunk_key(_chunk_offset(source[name], frame))
                 try:
                     Path(temporary, name, key).write_bytes(_zlib_to_gzip(data))

@@ -9,11 +9,12 @@ from pose_splatter.cameras import CameraRig
 from pose_splatter.carving import hull_silhouettes
 from pose_splatter.evaluation import Views, silhouette_iou
 from pose_splatter.frames import FrameStore
+from pose_splatter.progress import track
 from pose_splatter.tracking import Track
 
 
 def evaluate_hull(
-    store: FrameStore, rig: CameraRig, track: Track, views: Views, frames: Sequence[int]
+    store: FrameStore, rig: CameraRig, animal: Track, views: Views, frames: Sequence[int]
 ) -> pd.DataFrame:
     """The silhouette IoU of the plain hull of all observed cameras: what carving alone gives.
 
@@ -21,15 +22,15 @@ def evaluate_hull(
     """
     observed = rig.without(views.heldout)
     rows = []
-    for frame in frames:
-        if not track.visible[frame]:
+    for frame in track(frames, "carving hulls", len(frames)):
+        if not animal.visible[frame]:
             continue
         masks = store.read_masks(frame)
-        radius = 1.5 * float(np.linalg.norm(track.radii[frame]))
-        depth = float(rig.project(track.centers[frame])[1].min())
+        radius = 1.5 * float(np.linalg.norm(animal.radii[frame]))
+        depth = float(rig.project(animal.centers[frame])[1].min())
         half_pixel = 0.5 * depth / float(rig.intrinsics[:, 0, 0].max())
         silhouettes = hull_silhouettes(
-            masks[observed], rig.subset(observed), rig, track.centers[frame], radius, half_pixel
+            masks[observed], rig.subset(observed), rig, animal.centers[frame], radius, half_pixel
         )
         for camera, name in enumerate(views.names):
             if masks[camera].any():

@@ -21,7 +21,6 @@ from pose_splatter.evaluation import read_renders
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.plots import HELDOUT_COLOR
-from pose_splatter.progress import track
 from pose_splatter.video import RecordingDescription
 
 RATE_IF_UNKNOWN = 25.0
@@ -123,7 +122,7 @@ def write_camera_videos(
             stack.enter_context(video_writer(temporary / f"{name}.mp4", fps))
             for name in store.cameras
         ]
-        for frame, rgba in track(read_renders(renders), "writing videos", len(frames)):
+        for frame, rgba in read_renders(renders):
             images = store.read_images(frame)
             for camera, (write, name) in enumerate(zip(writers, store.cameras, strict=True)):
                 region = regions[camera]

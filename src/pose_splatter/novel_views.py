@@ -19,7 +19,7 @@ from pose_splatter.views import framed, orbit
 
 EPS2D = 0.3  # square pixels, as rasterization adds in training
 SIZE = 480  # pixels along the edges of the videos
-TURNTABLE_VIEWS, TURNTABLE_RATE = 90, 30.0  # a turn takes three seconds
+TURNTABLE_VIEWS, TURNTABLE_RATE = 60, 20.0  # a turn takes three seconds
 BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
 BULLET_PITCH = 15.0  # degrees that the flight rises and sinks
 

@@ -94,7 +94,7 @@ def train(
     run = _Run(network, config, len(shuffled), device, team)
     if not run.resume(state, fingerprint) and init_from:
         run.start_from(init_from)
-    total = (config.epochs - run.epoch) * len(shuffled) * team.size
+    total = (config.epochs - run.epoch) * (len(shuffled) * team.size + len(validation))
     with ProgressBar("training", total) as bar:
         while run.epoch < config.epochs:
             started = time.monotonic()
@@ -105,7 +105,7 @@ def train(
             )
             losses = team.mean(rows, list(rows[0]))
             mine = range(team.rank, len(validation), team.size)
-            rows = list(_validate(run, _loader(validation, config, mine), config, weights))
+            rows = list(_validate(run, _loader(validation, config, mine), config, weights, bar))
             valid = team.mean(rows, list(losses))
             row: dict[str, float] = {
                 "epoch": run.epoch,
@@ -311,13 +311,18 @@ def _require_finite(name: str, value: float, epoch: int, batch: FrameBatch) -> N
 
 
 def _validate(
-    run: _Run, batches: Iterable[FrameBatch], config: TrainingConfig, weights: LossWeights
+    run: _Run,
+    batches: Iterable[FrameBatch],
+    config: TrainingConfig,
+    weights: LossWeights,
+    bar: ProgressBar,
 ) -> Iterator[dict[str, float]]:
     run.model.eval()
     for batch in batches:
         batch = batch.to(run.device)
         with torch.no_grad():
             losses = compute_losses(_forward(run.model, batch, config), batch, weights)
+        bar.advance("validating", run.team.size)
         yield {name: float(value) for name, value in losses.items()}
 
 

@@ -14,6 +14,7 @@ from pose_splatter.dataset import FrameDataset
 from pose_splatter.distributed import Team, launch
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.losses import LossWeights, compute_losses
+from pose_splatter.progress import ProgressBar
 from pose_splatter.training import _forward, _Run, _validate, train
 
 from .test_training import AUGMENTATION, CONFIG, NETWORK, recording
@@ -58,7 +59,8 @@ def steps_on_pairs(recording):
             run.optimizer.step()
             run.scheduler.step()
     three = FrameDataset([(recording, range(6, 9))])
-    valid = list(_validate(run, (three[n] for n in range(3)), TWO, LossWeights()))
+    batches = (three[n] for n in range(3))
+    valid = list(_validate(run, batches, TWO, LossWeights(), ProgressBar("", 3)))
     return run.model.state_dict(), np.mean([row["loss"] for row in valid])
 
 

@@ -207,8 +207,8 @@ def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
             n_frames = sum(len(part[name]) for part in sources)
             array = _create(target, name, (n_frames, *sources[0][name].shape[1:]))
             chunks = (chunk for part in sources for chunk in _compressed_chunks(part[name]))
-            chunks = track(chunks, f"joining {name}", n_frames)
-            for frame, (filter_mask, data) in enumerate(chunks):
+            joined = track(chunks, f"joining {name}", n_frames)
+            for frame, (filter_mask, data) in enumerate(joined):
                 array.id.write_direct_chunk(_chunk_offset(array, frame), data, filter_mask)
                 digest.update(data)
         digest.update(target["source_frames"][:].tobytes())

@@ -9,7 +9,7 @@ from numpy import ndarray
 from scipy.special import sph_harm_y
 from torch import Tensor
 
-from pose_splatter.errors import PoseSplatterError
+from pose_splatter.embedding.body import body_size
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import Rendering, render
 from pose_splatter.tracking import Track
@@ -17,8 +17,8 @@ from pose_splatter.tracking import Track
 DEGREE = 3  # of the harmonics, as in the paper
 DISTANCE = 1.0  # of the cameras from the animal's centre
 FIELD_OF_VIEW = np.deg2rad(7.5)
-# Half a picture's edge in body sizes (see `recording_scale`): in nearly every frame of the demo's
-# rat this holds the tail too.
+# Half a picture's edge in body sizes (see `body_size`): this holds the demo's rat in every frame,
+# tail and all.
 REACH = 5.0
 
 
@@ -91,18 +91,11 @@ class ViewSphere:
 def recording_scale(animal: Track) -> float:
     """What lengths of a recording are multiplied by to fit the animal into the views.
 
-    A body size is the median over the frames of the root mean square distance from the centre, in
-    which the trunk weighs and the tail hardly does (see `tracking`). So units and the animal's
-    growth cancel, while stretching within a recording does not; and since posture hardly changes
-    this size (how far the tail reaches it does), recordings of different behaviour are scaled
-    alike. Raises PoseSplatterError where no frame shows the animal.
+    One number for a recording: units and the animal's growth cancel, while stretching and rearing
+    do not. It goes by the body's size, not by how far the animal reaches, since the tail and
+    rearing reach farther in one recording than in another of the same animal.
     """
-    sizes = np.sqrt(np.trace(animal.covs[animal.visible], axis1=1, axis2=2))
-    if not len(sizes):
-        raise PoseSplatterError(
-            "no frame shows the animal in two cameras at once; check the masks."
-        )
-    return float(DISTANCE * np.tan(FIELD_OF_VIEW / 2) / (REACH * np.median(sizes)))
+    return float(DISTANCE * np.tan(FIELD_OF_VIEW / 2) / (REACH * body_size(animal)))
 
 
 def render_sphere(gaussians: Gaussians, sphere: ViewSphere, size: int, scale: float) -> Rendering:

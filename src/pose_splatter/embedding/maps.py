@@ -1,0 +1,121 @@
+"""The embedding of frames as a table, and as a map in two dimensions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy import ndarray
+from sklearn.manifold import TSNE
+
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path
+
+PERPLEXITY = 30.0  # of t-SNE: about how many frames are a frame's neighbours
+MINIMUM = 10  # frames that a map needs
+# Okabe and Ito's palette: told apart with any colour vision.
+RECORDING_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+# What the map is coloured by: the column, its label, the colour map, and its least and largest
+# value or the quantiles where they are measured. Heading goes round, as its colours do.
+COLORINGS = {
+    "heading": ("heading (degrees)", "twilight", (0.0, 360.0)),
+    "height": ("height of the centre (body sizes)", "viridis", None),
+    "speed": ("speed (body sizes per second)", "viridis", None),
+    "time": ("time (s)", "cividis", None),
+}
+
+
+def write_embedding(
+    npy: str | Path,
+    csv: str | Path,
+    embedding: Float[ndarray, "frame component"],
+    source_frames: Int[ndarray, " frame"],
+) -> None:
+    """Write embedding.npy float32 and embedding.csv: frame, source_frame, z1, z2, …"""
+    with atomic_path(npy) as temporary:
+        np.save(temporary, embedding.astype(np.float32))
+    names = [f"z{component + 1}" for component in range(embedding.shape[1])]
+    table = pd.DataFrame(embedding, columns=names)
+    table.insert(0, "source_frame", source_frames)
+    table.insert(0, "frame", range(len(embedding)))
+    with atomic_path(csv) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def neighbour_map(
+    embedding: Float[ndarray, "frame component"], seed: int
+) -> Float[ndarray, "frame 2"]:
+    """Places of frames in the plane, neighbours beside each other (t-SNE); NaN stays NaN.
+
+    The frames of all recordings together: t-SNE has no way to add frames to a map. Raises
+    PoseSplatterError where there are too few.
+    """
+    seen = np.isfinite(embedding).all(axis=1)
+    if seen.sum() < MINIMUM:
+        raise PoseSplatterError(
+            f"a map needs {MINIMUM} frames with the animal, but there are {seen.sum()}; embed more."
+        )
+    places = np.full((len(embedding), 2), np.nan)
+    perplexity = min(PERPLEXITY, (seen.sum() - 1) / 3)
+    places[seen] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
+        embedding[seen]
+    )
+    return places
+
+
+def plot_map(table: pd.DataFrame) -> Figure:
+    """The map (columns x, y), a panel for each of COLORINGS, and one for recordings if several.
+
+    Frames are drawn in a random order, so that none of several recordings hides the others.
+    """
+    table = table.dropna(subset=["x", "y"]).sample(frac=1, random_state=0)
+    recordings = sorted(table["recording"].unique())
+    panels = len(COLORINGS) + (len(recordings) > 1)
+    columns = 2 if panels == 4 else 3
+    rows = -(-panels // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.6 * columns, 4.2 * rows), layout="constrained", squeeze=False
+    )
+    for axis, column in zip(axes.flat, COLORINGS, strict=False):
+        _plot_colored(axis, table, column)
+    if len(recordings) > 1:
+        _plot_recordings(axes.flat[len(COLORINGS)], table, recordings)
+    for axis in axes.flat[panels:]:
+        axis.set_visible(False)
+    for axis in axes.flat:
+        # On grey, both ends of every colour map are seen.
+        axis.set(xticks=[], yticks=[], aspect="equal", facecolor="0.82")
+        axis.spines[:].set_visible(False)
+    n = f"{len(table)} frames"
+    of = f"{len(recordings)} recordings" if len(recordings) > 1 else recordings[0]
+    figure.suptitle(f"Embedding of {n} of {of} (t-SNE; axes have no unit)")
+    return figure
+
+
+def _plot_colored(axis: Axes, table: pd.DataFrame, column: str) -> None:
+    label, colors, limits = COLORINGS[column]
+    values = np.rad2deg(table[column]) if column == "heading" else table[column]
+    low, high = limits or np.quantile(values, [0.01, 0.99])
+    shown = axis.scatter(
+        table["x"], table["y"], c=values, cmap=colors, vmin=low, vmax=high, s=_size(table), lw=0
+    )
+    beyond = "neither" if limits else "both"
+    bar = axis.figure.colorbar(shown, ax=axis, shrink=0.85, label=label, extend=beyond)
+    if column == "heading":
+        bar.set_ticks([0, 90, 180, 270, 360])
+
+
+def _plot_recordings(axis: Axes, table: pd.DataFrame, recordings: list[str]) -> None:
+    for number, recording in enumerate(recordings):
+        of = table[table["recording"] == recording]
+        color = RECORDING_COLORS[number % len(RECORDING_COLORS)]
+        axis.scatter(of["x"], of["y"], color=color, label=recording, s=_size(table), lw=0)
+    axis.legend(title="recording", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _size(table: pd.DataFrame) -> float:
+    """Of a dot, in square points: smaller for more frames."""
+    return float(np.clip(12_000 / len(table), 1.5, 16))

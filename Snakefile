@@ -17,6 +17,7 @@ include: "rules/preprocess.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/visualize.smk"
+include: "rules/embed.smk"
 include: "rules/compare.smk"
 
 

@@ -11,7 +11,7 @@ import zarr
 from pose_splatter.dataset import carve_frame
 from pose_splatter.embedding.body import body_size, movements
 from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
-from pose_splatter.embedding.maps import neighbour_map, plot_map, write_embedding
+from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map, write_embedding
 from pose_splatter.embedding.sphere import ViewSphere
 from pose_splatter.embedding.store import gather_features, read_features
 from pose_splatter.errors import PoseSplatterError
@@ -134,6 +134,19 @@ def test_a_map_keeps_neighbours_and_is_the_same_twice():
     assert (group[nearest] == group[seen]).all()
     with pytest.raises(PoseSplatterError, match="needs 10 frames with the animal, but there are 5"):
         neighbour_map(embedding[:5], seed=1)
+
+
+def test_frames_of_all_recordings_are_in_one_table():
+    random = np.random.default_rng(0)
+    videos = RecordingDescription(width=8, height=8, fps=20.0, start=0, stop=100, step=1)
+    moved = [movements(walk(unit), videos) for unit in (1.0, 25.0)]
+    embeddings = [random.normal(size=(100, 4)) for _ in moved]
+    embeddings[1][90] = np.nan
+    table = map_table(["rat", "mouse"], embeddings, moved, seed=0)
+    assert list(table) == ["recording", "frame", "x", "y", "time", "heading", "height", "speed"]
+    assert table["frame"].tolist() == 2 * list(range(100))
+    assert table.groupby("recording").size().to_dict() == {"mouse": 100, "rat": 100}
+    assert table["x"].isna().to_numpy().nonzero()[0].tolist() == [190]
 
 
 @pytest.mark.parametrize("recordings", [1, 2])

@@ -8,13 +8,17 @@ from hypothesis import strategies as st
 from pose_splatter.embedding.transforms import (
     EmbeddingTransforms,
     adversarial_directions,
+    fit_to_recordings,
     fit_transforms,
+    fitted_frames,
     heading_concomitants,
     heading_r2,
     load_transforms,
+    measure_heading,
     save_transforms,
 )
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.tracking import Track
 
 MU = 1e4
 
@@ -93,6 +97,35 @@ def test_recordings_may_leak_in_their_own_ways():
     for recording, truth in ((first[0], first[1]), (second[0], second[1])):
         assert heading_r2(transforms.plain(recording), truth) > 0.3
         assert heading_r2(transforms(recording), truth) < 0.05
+
+
+def track(angles: np.ndarray, absent: list[int]) -> Track:
+    frames = len(angles)
+    visible = np.isin(np.arange(frames), absent, invert=True)
+    sizes = ((frames, 3), (frames, 3, 3), (frames, 2))
+    centers, covs, radii = (np.zeros(size) for size in sizes)
+    return Track(visible, centers, np.where(visible, angles, np.nan), covs, radii)
+
+
+def test_test_frames_are_not_fitted_and_are_what_is_measured():
+    features, angles, _ = leaking(5)
+    features = features.astype(np.float32)
+    absent = [3, 390]
+    features[absent] = np.nan
+    animal, split = track(angles, absent), (0.4, 0.3, 0.3)
+    fitted = fitted_frames(animal, split)
+    assert fitted.tolist() == [frame for frame in range(280) if frame != 3]
+    transforms = fit_to_recordings([features], [animal], split, 4, MU, 0)
+    changed = features.copy()
+    changed[280:] *= 2
+    again = fit_to_recordings([changed], [animal], split, 4, MU, 0)
+    np.testing.assert_array_equal(transforms.projection, again.projection)
+    table = measure_heading(transforms, features, animal, fitted).set_index("pca")
+    assert table["frames"].tolist() == [119, 119]
+    assert table["heading_r2"]["plain"] > 0.3
+    assert table["heading_r2"]["adversarial"] < 0.05
+    elsewhere = measure_heading(transforms, features[:7], track(angles[:7], []), np.array([], int))
+    assert elsewhere["heading_r2"].isna().all(), "too few frames to tell"
 
 
 def test_r2_is_1_where_the_heading_is_told_and_0_where_it_is_not():

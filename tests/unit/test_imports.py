@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "src/scripts").glob("*.py"))
-NEED_TORCH = {"train", "render", "release"}
+NEED_TORCH = {"train", "render", "release", "features_part"}
 
 
 def imports(script: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The embedding of frames as a table, and as a map in two dimensions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,22 @@ def neighbour_map(
         embedding[seen]
     )
     return places
+
+
+def map_table(
+    recordings: Sequence[str],
+    embeddings: Sequence[Float[ndarray, "_ component"]],
+    movements: Sequence[pd.DataFrame],
+    seed: int,
+) -> pd.DataFrame:
+    """map.csv: a row per frame of every recording, with its place x, y and its `movements`."""
+    tables = [
+        moved.assign(recording=name, frame=range(len(moved)))
+        for name, moved in zip(recordings, movements, strict=True)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    x, y = neighbour_map(np.concatenate(embeddings), seed).T
+    return table.assign(x=x, y=y)[["recording", "frame", "x", "y", *movements[0]]]
 
 
 def plot_map(table: pd.DataFrame) -> Figure:

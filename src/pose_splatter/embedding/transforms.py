@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+import pandas as pd
+from jaxtyping import Float, Int
 from numpy import ndarray
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
@@ -19,8 +20,11 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_npz
+from pose_splatter.frames import split_frames
+from pose_splatter.tracking import Track
 
 SPANNED = 2000  # components that plain PCA keeps at most, as in the original
+FITTED = 10_000  # frames that are fitted to at most, evenly spread: more would fill the memory
 RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # among which cross-validation chooses
 FOLDS = 5
 
@@ -107,6 +111,35 @@ def adversarial_directions(
     return directions * np.sign(directions[np.arange(components), largest])[:, None]
 
 
+def fit_to_recordings(
+    features: Sequence[Float[ndarray, "_ feature"]],
+    animals: Sequence[Track],
+    split: Sequence[float],
+    components: int,
+    mu: float,
+    seed: int,
+) -> EmbeddingTransforms:
+    """Fit to the frames of some recordings that show the animal, all but their test frames."""
+    share = FITTED // len(features)
+    frames = [fitted_frames(animal, split)[:: _step(animal, share)] for animal in animals]
+    return fit_transforms(
+        np.concatenate([of[chosen] for of, chosen in zip(features, frames, strict=True)]),
+        heading_concomitants([a.angles[chosen] for a, chosen in zip(animals, frames, strict=True)]),
+        components,
+        mu,
+        seed,
+    )
+
+
+def _step(animal: Track, share: int) -> int:
+    return -(-len(animal) // share)
+
+
+def fitted_frames(animal: Track, split: Sequence[float]) -> Int[ndarray, " _"]:
+    """The frames, with the animal, that a recording's transforms may be fitted to."""
+    return np.flatnonzero(animal.visible[: split_frames(len(animal), split).test.start])
+
+
 def heading_concomitants(
     angles: Sequence[Float[ndarray, " _"]],
 ) -> Float[ndarray, "frame concomitant"]:
@@ -138,6 +171,29 @@ def heading_r2(
     standard = embedding / embedding.std(axis=0).max()
     predicted = cross_val_predict(RidgeCV(RIDGE_PENALTIES), standard, truth, cv=KFold(FOLDS))
     return float(r2_score(truth, predicted))
+
+
+def measure_heading(
+    transforms: EmbeddingTransforms,
+    features: Float[ndarray, "frame feature"],
+    animal: Track,
+    fitted: Int[ndarray, " _"],
+) -> pd.DataFrame:
+    """How well the heading is told by plain and by adversarial PCA, a row each: `heading_r2` over
+    the `frames` that show the animal and were not fitted to; NaN where they are too few."""
+    frames = np.setdiff1d(np.flatnonzero(animal.visible), fitted)
+    tested, angles = features[frames], animal.angles[frames]
+    embeddings = {"plain": transforms.plain(tested), "adversarial": transforms(tested)}
+    enough = len(frames) >= 2 * FOLDS
+    rows = [
+        {
+            "pca": name,
+            "frames": len(frames),
+            "heading_r2": heading_r2(embedding, angles) if enough else np.nan,
+        }
+        for name, embedding in embeddings.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def save_transforms(path: str | Path, transforms: EmbeddingTransforms) -> None:

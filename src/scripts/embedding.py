@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from pose_splatter.embedding.maps import write_embedding
-from pose_splatter.embedding.store import read_features
+from pose_splatter.embedding.store import read_features, write_embedding
 from pose_splatter.embedding.transforms import fitted_frames, load_transforms, measure_heading
 from pose_splatter.evaluation import write_table
 from pose_splatter.progress import job

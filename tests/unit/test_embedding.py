@@ -11,9 +11,9 @@ import zarr
 from pose_splatter.dataset import carve_frame
 from pose_splatter.embedding.body import body_size, movements
 from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
-from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map, write_embedding
+from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map
 from pose_splatter.embedding.sphere import ViewSphere
-from pose_splatter.embedding.store import gather_features, read_features
+from pose_splatter.embedding.store import gather_features, read_features, write_embedding
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.model import NetworkConfig, PoseSplatter
 from pose_splatter.tracking import Track

@@ -1,49 +1,35 @@
-"""The embedding of frames as a table, and as a map in two dimensions."""
+"""The map: frames in two dimensions, those of similar pose and appearance beside each other."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy import ndarray
 from sklearn.manifold import TSNE
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path
+from pose_splatter.plots import BLUE, GREEN, ORANGE
 
 PERPLEXITY = 30.0  # of t-SNE: about how many frames are a frame's neighbours
 MINIMUM = 10  # frames that a map needs
-# Okabe and Ito's palette: told apart with any colour vision.
-RECORDING_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+# The rest of Okabe and Ito's palette (see plots).
+PINK, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+RECORDING_COLORS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
+# Heading goes round, as its colours do, and none is as light as the ground.
+HEADING_COLORS = LinearSegmentedColormap.from_list("heading", [BLUE, PINK, YELLOW, GREEN, BLUE])
 # What the map is coloured by: the column, its label, the colour map, and its least and largest
-# value or the quantiles where they are measured. Heading goes round, as its colours do.
-COLORINGS = {
-    "heading": ("heading (degrees)", "twilight", (0.0, 360.0)),
+# value, or None to measure them.
+COLORINGS: dict[str, tuple[str, str | Colormap, tuple[float, float] | None]] = {
+    "heading": ("heading (degrees)", HEADING_COLORS, (0.0, 360.0)),
     "height": ("height of the centre (body sizes)", "viridis", None),
     "speed": ("speed (body sizes per second)", "viridis", None),
     "time": ("time (s)", "cividis", None),
 }
-
-
-def write_embedding(
-    npy: str | Path,
-    csv: str | Path,
-    embedding: Float[ndarray, "frame component"],
-    source_frames: Int[ndarray, " frame"],
-) -> None:
-    """Write embedding.npy float32 and embedding.csv: frame, source_frame, z1, z2, …"""
-    with atomic_path(npy) as temporary:
-        np.save(temporary, embedding.astype(np.float32))
-    names = [f"z{component + 1}" for component in range(embedding.shape[1])]
-    table = pd.DataFrame(embedding, columns=names)
-    table.insert(0, "source_frame", source_frames)
-    table.insert(0, "frame", range(len(embedding)))
-    with atomic_path(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def neighbour_map(
@@ -90,22 +76,26 @@ def plot_map(table: pd.DataFrame) -> Figure:
     """
     table = table.dropna(subset=["x", "y"]).sample(frac=1, random_state=0)
     recordings = sorted(table["recording"].unique())
-    panels = len(COLORINGS) + (len(recordings) > 1)
-    columns = 2 if panels == 4 else 3
-    rows = -(-panels // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4.6 * columns, 4.2 * rows), layout="constrained", squeeze=False
-    )
+    columns = 3 if len(recordings) > 1 else 2
+    figure, axes = plt.subplots(2, columns, figsize=(4.6 * columns, 8.4), layout="constrained")
     for axis, column in zip(axes.flat, COLORINGS, strict=False):
         _plot_colored(axis, table, column)
-    if len(recordings) > 1:
-        _plot_recordings(axes.flat[len(COLORINGS)], table, recordings)
-    for axis in axes.flat[panels:]:
-        axis.set_visible(False)
     for axis in axes.flat:
         # On grey, both ends of every colour map are seen.
-        axis.set(xticks=[], yticks=[], aspect="equal", facecolor="0.82")
+        axis.set(xticks=[], yticks=[], facecolor="0.82")
+        axis.set_aspect("equal", adjustable="datalim")
         axis.spines[:].set_visible(False)
+    if len(recordings) > 1:
+        *_, beside, free = axes.flat
+        _plot_recordings(beside, table, recordings)
+        free.set_axis_off()
+        free.legend(
+            *beside.get_legend_handles_labels(),
+            title="recording",
+            loc="center left",
+            frameon=False,
+            markerscale=5 / _size(table) ** 0.5,
+        )
     n = f"{len(table)} frames"
     of = f"{len(recordings)} recordings" if len(recordings) > 1 else recordings[0]
     figure.suptitle(f"Embedding of {n} of {of} (t-SNE; axes have no unit)")
@@ -130,7 +120,6 @@ def _plot_recordings(axis: Axes, table: pd.DataFrame, recordings: list[str]) -> 
         of = table[table["recording"] == recording]
         color = RECORDING_COLORS[number % len(RECORDING_COLORS)]
         axis.scatter(of["x"], of["y"], color=color, label=recording, s=_size(table), lw=0)
-    axis.legend(title="recording", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _size(table: pd.DataFrame) -> float:

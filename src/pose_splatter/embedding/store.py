@@ -1,4 +1,4 @@
-"""features.zarr: the features of a recording's frames, written in parts."""
+"""Files of the embedding: features.zarr, written in parts, and embedding.npy and .csv."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import zarr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from pose_splatter.files import atomic_path
@@ -64,3 +65,20 @@ def read_features(path: str | Path) -> Float[ndarray, "frame feature"]:
     """All features of a recording, flattened; NaN in frames without the animal."""
     array = np.asarray(zarr.open_array(path, path=ARRAY, mode="r")[:])
     return array.reshape(len(array), -1)
+
+
+def write_embedding(
+    npy: str | Path,
+    csv: str | Path,
+    embedding: Float[ndarray, "frame component"],
+    source_frames: Int[ndarray, " frame"],
+) -> None:
+    """Write embedding.npy float32 and embedding.csv: frame, source_frame, z1, z2, …"""
+    with atomic_path(npy) as temporary:
+        np.save(temporary, embedding.astype(np.float32))
+    names = [f"z{component + 1}" for component in range(embedding.shape[1])]
+    table = pd.DataFrame(embedding, columns=names)
+    table.insert(0, "source_frame", source_frames)
+    table.insert(0, "frame", range(len(embedding)))
+    with atomic_path(csv) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")

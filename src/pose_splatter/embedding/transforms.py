@@ -14,9 +14,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy import ndarray
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_npz
@@ -25,7 +25,8 @@ from pose_splatter.tracking import Track
 
 SPANNED = 2000  # components that plain PCA keeps at most, as in the original
 FITTED = 10_000  # frames that are fitted to at most, evenly spread: more would fill the memory
-RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # among which cross-validation chooses
+# Among which cross-validation chooses; under the largest, nothing but the mean is predicted.
+RIDGE_PENALTIES = np.logspace(-2, 8, 11)
 FOLDS = 5
 
 
@@ -163,13 +164,15 @@ def heading_r2(
 ) -> float:
     """How well the heading is told by an embedding: R2 of its sine and cosine by ridge regression.
 
-    Every frame is predicted by a regression that has not seen it nor its neighbours in time (runs
-    of frames, cross-validated); below 0 is worse than the mean. Give frames that the transforms
-    were not fitted to.
+    Every frame is predicted by a regression that has not seen it nor the frames around it, whose
+    penalty is chosen the same way: runs of frames are left out, since a frame left out alone is
+    known from its neighbours in time. 0 or less is no better than the mean heading. Give frames
+    that the transforms were not fitted to.
     """
     truth = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
     standard = embedding / embedding.std(axis=0).max()
-    predicted = cross_val_predict(RidgeCV(RIDGE_PENALTIES), standard, truth, cv=KFold(FOLDS))
+    regression = GridSearchCV(Ridge(), {"alpha": RIDGE_PENALTIES}, cv=KFold(FOLDS))
+    predicted = cross_val_predict(regression, standard, truth, cv=KFold(FOLDS))
     return float(r2_score(truth, predicted))
 
 

@@ -1,6 +1,6 @@
 """The features of frames: renders from a sphere, encoded, in spherical harmonics.
 
-Heading is ignored twice. The animal is turned to its frame, which is as good as its tracked heading;
+Heading is ignored twice. The animal is turned to its frame, as well as its heading was tracked;
 and magnitudes of harmonics do not change under turns. The latter is exact for whole steps of the
 sphere's azimuths, so a heading that is wrong by half a turn changes nothing. Between steps it is as
 good as the features are smooth from view to view: a network's are less so than wavelets', and more

@@ -23,6 +23,7 @@ include: "rules/analyze.smk"
 include: "rules/visualize.smk"
 include: "rules/export.smk"
 include: "rules/movies.smk"
+include: "rules/embed.smk"
 include: "rules/compare.smk"
 include: "rules/report.smk"
 

@@ -29,6 +29,8 @@ RECORDING = "results/recordings/{recording}"
 PREPROCESSED = "results/recordings/{recording}/{preset}"
 # The folder of the parts, as gather() wants it: braces that stay until wildcards are known.
 GATHERED = "results/recordings/{{recording}}/{{preset}}/parts"
+# The same of an experiment's embedding.
+GATHERED_FEATURES = "results/experiments/{{experiment}}/{{recording}}/embedding/parts"
 EXPERIMENT = "results/experiments/{experiment}"
 APPLIED = "results/experiments/{experiment}/{recording}"
 
@@ -216,6 +218,36 @@ def baseline_metrics(wildcards):
 def labels_of_applied(figure):
     """How the report names a figure of an experiment on a recording."""
     return {"experiment": "{experiment}", "recording": "{recording}", "figure": figure}
+
+
+def encoder_weights(wildcards):
+    """The file of the image encoder's weights, where config names one."""
+    path = config["embedding"]["weights"]
+    if path is not None and not os.path.exists(path):
+        raise WorkflowError(f"{path}: no such file; correct embedding: weights in config.")
+    return [] if path is None else path
+
+
+def embedding_settings(*keys):
+    """The named settings of the embedding: those that a stage reads."""
+    return {key: config["embedding"][key] for key in keys}
+
+
+def embedded(name, recordings):
+    """The paths of one file of the embedding for some recordings of an experiment."""
+
+    def paths(wildcards):
+        return expand(
+            f"{APPLIED}/embedding/{name}",
+            experiment=wildcards.experiment,
+            recording=recordings(wildcards),
+        )
+
+    return paths
+
+
+def is_training_recording(wildcards):
+    return wildcards.recording in training_recordings(wildcards)
 
 
 COMPARED = config["comparison"]["experiments"]

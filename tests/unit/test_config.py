@@ -95,6 +95,15 @@ def test_defaults_are_the_same_wherever_they_stand():
     assert compared == keys - {"image", "ssim", "shift"}, "two keys to a comment"
 
 
+def test_the_embeddings_defaults_are_those_of_the_comments():
+    schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
+    text = (ROOT / "config/config.yaml").read_text()
+    for key, value in schema["properties"]["embedding"]["properties"].items():
+        comment = re.search(rf"\(default: ([^()]*)\)\n +{key}: ", text)
+        assert comment, key
+        assert yaml.safe_load(comment[1]) == value["default"], key
+
+
 def test_the_mouse_has_the_originals_numbers(config):
     example = yaml.safe_load((ROOT / "config/examples/markerless_mouse_1.yaml").read_text())
     settings = resolved(merge(config, example))
@@ -150,6 +159,10 @@ def test_merging_leaves_its_inputs_alone():
         ("recordings demo cameras", [0, "0", 1, 2, 5], "each once"),
         ("recordings demo frames", {"start": 10, "stop": 5}, "stop is 5, not after start 10"),
         ("recordings release", {"like": "demo"}, "has a name that is taken"),
+        ("recordings embedding", {"like": "demo"}, "'embedding'; give a name of letters, digits"),
+        ("embedding encoder", "resnet18", "weights is not valid: None; give the path of torchv"),
+        ("embedding encoder", "resnet50", "encoder is not valid: 'resnet50'; give efficientnet_l"),
+        ("embedding components", 0, "embedding: components is not valid: 0; give a whole number"),
         ("recordings new", {}, "recordings: new lacks 'calibration'; give the path of a calib"),
         ("experiments baseline init_from", "ablaton", "'ablaton', neither an experiment nor a"),
         ("experiments baseline init_from", "ablaton", "did you mean 'ablation'?"),

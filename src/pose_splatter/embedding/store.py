@@ -1,0 +1,84 @@
+"""Files of the embedding: features.zarr, written in parts, and embedding.npy and .csv."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from pose_splatter.files import atomic_path
+
+ARRAY = "features"
+
+
+def write_features(
+    path: str | Path,
+    features: Iterable[Float[ndarray, "harmonic channel"]],
+    shape: tuple[int, int, int],
+    attributes: dict[str, Any],
+) -> None:
+    """Write /features float32 (frame harmonic channel), a frame at a time, one chunk per frame."""
+    with atomic_path(path) as temporary:
+        array = _create(temporary, shape, attributes)
+        for frame, values in enumerate(features):
+            array[frame] = values
+
+
+def gather_features(path: str | Path, parts: Sequence[str | Path]) -> None:
+    """Join parts, in their order, by copying their chunks as they are."""
+    sources = [zarr.open_array(part, path=ARRAY, mode="r") for part in parts]
+    attributes = dict(zarr.open_group(parts[0], mode="r").attrs)
+    n_frames = sum(source.shape[0] for source in sources)
+    with atomic_path(path) as temporary:
+        array = _create(temporary, (n_frames, *sources[0].shape[1:]), attributes)
+        frame = 0
+        for part, source in zip(parts, sources, strict=True):
+            for index in range(source.shape[0]):
+                shutil.copyfile(_chunk(part, source, index), _chunk(temporary, array, frame))
+                frame += 1
+
+
+def _create(path: str | Path, shape: tuple[int, ...], attributes: dict[str, Any]) -> zarr.Array:
+    group = zarr.create_group(path, zarr_format=3, attributes=attributes)
+    return group.create_array(
+        ARRAY,
+        shape=shape,
+        chunks=(1, *shape[1:]),
+        dtype="float32",
+        # Every chunk is written, even one of zeros: gathering copies them all.
+        config={"write_empty_chunks": True},
+        # Chunks lie beside each other, not each in folders of its own.
+        chunk_key_encoding={"name": "default", "separator": "."},
+    )
+
+
+def _chunk(path: str | Path, array: zarr.Array, frame: int) -> Path:
+    return Path(path, ARRAY, array.metadata.encode_chunk_key((frame, 0, 0)))
+
+
+def read_features(path: str | Path) -> Float[ndarray, "frame feature"]:
+    """All features of a recording, flattened; NaN in frames without the animal."""
+    array = np.asarray(zarr.open_array(path, path=ARRAY, mode="r")[:])
+    return array.reshape(len(array), -1)
+
+
+def write_embedding(
+    npy: str | Path,
+    csv: str | Path,
+    embedding: Float[ndarray, "frame component"],
+    source_frames: Int[ndarray, " frame"],
+) -> None:
+    """Write embedding.npy float32 and embedding.csv: frame, source_frame, z1, z2, …"""
+    with atomic_path(npy) as temporary:
+        np.save(temporary, embedding.astype(np.float32))
+    names = [f"z{component + 1}" for component in range(embedding.shape[1])]
+    table = pd.DataFrame(embedding, columns=names)
+    table.insert(0, "source_frame", source_frames)
+    table.insert(0, "frame", range(len(embedding)))
+    with atomic_path(csv) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")

@@ -1,0 +1,167 @@
+"""From recordings to features.zarr, embedding.npy and a map."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+
+from pose_splatter.dataset import carve_frame
+from pose_splatter.embedding.body import body_size, movements
+from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
+from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map
+from pose_splatter.embedding.sphere import ViewSphere
+from pose_splatter.embedding.store import gather_features, read_features, write_embedding
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.model import NetworkConfig, PoseSplatter
+from pose_splatter.tracking import Track
+from pose_splatter.video import RecordingDescription
+
+from .test_training import recording as balls  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def recording(balls):  # noqa: F811
+    """The walking balls with a heading and a size; in frame 2 they are absent."""
+    track = balls.track
+    covs = np.tile(np.eye(3) * 300, (len(track), 1, 1))
+    return replace(balls, track=replace(track, covs=covs, angles=np.linspace(0, 3, len(track))))
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    torch.manual_seed(0)
+    return FeatureExtractor(
+        model=PoseSplatter(NetworkConfig(unets=0, hidden=8)).eval(),
+        encoder=lambda images: (1 - images).mean(dim=1)[:, 6:11, 0],
+        sphere=ViewSphere.of_degree(1),
+        view_size=16,
+        device="cpu",
+    )
+
+
+def test_gaussians_are_in_the_animals_frame(extractor, recording):
+    local, track = extractor.gaussians(recording, 4), recording.track
+    with torch.no_grad():
+        world = extractor.model(carve_frame(recording, 4, recording.observed))
+    placed = local.placed(torch.from_numpy(track.centers[4]).float(), float(track.angles[4]))
+    torch.testing.assert_close(placed.means, world.means, atol=1e-3, rtol=0)
+    torch.testing.assert_close(placed.quats, world.quats)
+    assert local.means.mean(dim=0).norm() < 20, "about the origin, wherever the animal is"
+
+
+def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
+    parts = [tmp_path / f"{part}.zarr" for part in range(3)]
+    for path, frames in zip(parts, (range(0, 1), range(1, 4), range(4, 6)), strict=True):
+        write_recording_features(path, extractor, recording, frames)
+    write_recording_features(tmp_path / "whole.zarr", extractor, recording, range(6))
+    gather_features(tmp_path / "features.zarr", parts)
+    features = read_features(tmp_path / "features.zarr")
+    np.testing.assert_array_equal(features, read_features(tmp_path / "whole.zarr"))
+    assert features.shape == (6, 3 * 5)
+    assert np.isnan(features[2]).all(), "without the animal"
+    assert np.isfinite(np.delete(features, 2, axis=0)).all()
+    assert (np.delete(features, 2, axis=0) > 0).any(axis=1).all()
+    group = zarr.open_group(tmp_path / "features.zarr", mode="r")
+    assert group["features"].shape == (6, 3, 5)
+    assert group.attrs["harmonics"] == [[0, 0], [1, 0], [1, 1]]
+    assert group.attrs["recording"] == "balls"
+
+
+def test_zeros_are_gathered_too(tmp_path, extractor, recording):
+    blind = replace(extractor, encoder=lambda images: torch.zeros(len(images), 2))
+    write_recording_features(tmp_path / "part.zarr", blind, recording, range(2))
+    gather_features(tmp_path / "features.zarr", [tmp_path / "part.zarr"])
+    assert (read_features(tmp_path / "features.zarr") == 0).all()
+
+
+def walk(unit: float) -> Track:
+    """Two body sizes a second along x at heading -90 degrees, rearing at frame 50; 90 is absent."""
+    time = np.arange(100) / 20
+    centers = np.stack([2 * time, 0 * time, 5 + (np.arange(100) == 50)], axis=-1)
+    visible = np.arange(100) != 90
+    centers[90] = np.nan
+    return Track(
+        visible=visible,
+        centers=unit * centers,
+        angles=np.full(100, -np.pi / 2),
+        covs=np.tile(unit**2 * np.eye(3) / 3, (100, 1, 1)),
+        radii=np.zeros((100, 2)),
+    )
+
+
+@pytest.mark.parametrize("unit", [0.03, 30.0])
+def test_movements_are_in_body_sizes(unit):
+    videos = RecordingDescription(width=8, height=8, fps=100.0, start=50, stop=550, step=5)
+    table = movements(walk(unit), videos)
+    assert body_size(walk(unit)) == pytest.approx(unit)
+    assert list(table) == ["time", "heading", "height", "speed"]
+    assert table["time"].iloc[[0, -1]].tolist() == [0.5, 5.45]
+    assert table["heading"].dropna().unique() == pytest.approx([1.5 * np.pi])
+    np.testing.assert_allclose(table["speed"][20:80], 2, rtol=1e-6)
+    assert table["height"][50] == pytest.approx(1)
+    assert table.drop(90).notna().all(axis=None)
+    assert table.loc[90, ["heading", "height", "speed"]].isna().all()
+
+
+def test_the_table_says_which_frame_of_the_videos(tmp_path):
+    embedding = np.random.default_rng(0).normal(size=(4, 3))
+    embedding[1] = np.nan
+    write_embedding(tmp_path / "e.npy", tmp_path / "e.csv", embedding, np.arange(10, 50, 10))
+    table = pd.read_csv(tmp_path / "e.csv")
+    assert list(table) == ["frame", "source_frame", "z1", "z2", "z3"]
+    assert table["source_frame"].tolist() == [10, 20, 30, 40]
+    stored = np.load(tmp_path / "e.npy", allow_pickle=False)
+    np.testing.assert_allclose(table[["z1", "z2", "z3"]], stored, rtol=1e-5)
+    assert stored.dtype == np.float32
+    assert np.isnan(stored[1]).all()
+
+
+def test_a_map_keeps_neighbours_and_is_the_same_twice():
+    random = np.random.default_rng(0)
+    group = np.repeat([0, 1], 30)
+    embedding = random.normal(size=(60, 8)) + 20 * group[:, None]
+    embedding[7] = np.nan
+    places = neighbour_map(embedding, seed=1)
+    np.testing.assert_array_equal(places, neighbour_map(embedding, seed=1))
+    assert np.isnan(places[7]).all()
+    distances = np.linalg.norm(places[:, None] - places, axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    seen = np.flatnonzero(np.arange(60) != 7)
+    nearest = np.nanargmin(distances[seen], axis=1)
+    assert (group[nearest] == group[seen]).all()
+    with pytest.raises(PoseSplatterError, match="needs 10 frames with the animal, but there are 5"):
+        neighbour_map(embedding[:5], seed=1)
+
+
+def test_frames_of_all_recordings_are_in_one_table():
+    random = np.random.default_rng(0)
+    videos = RecordingDescription(width=8, height=8, fps=20.0, start=0, stop=100, step=1)
+    moved = [movements(walk(unit), videos) for unit in (1.0, 25.0)]
+    embeddings = [random.normal(size=(100, 4)) for _ in moved]
+    embeddings[1][90] = np.nan
+    table = map_table(["rat", "mouse"], embeddings, moved, seed=0)
+    assert list(table) == ["recording", "frame", "x", "y", "time", "heading", "height", "speed"]
+    assert table["frame"].tolist() == 2 * list(range(100))
+    assert table.groupby("recording").size().to_dict() == {"mouse": 100, "rat": 100}
+    assert table["x"].isna().to_numpy().nonzero()[0].tolist() == [190]
+
+
+@pytest.mark.parametrize("recordings", [1, 2])
+def test_the_map_has_a_panel_for_everything(recordings):
+    random = np.random.default_rng(0)
+    names = ["x", "y", "heading", "height", "speed", "time"]
+    table = pd.DataFrame(random.uniform(0, 6, size=(40, 6)), columns=names)
+    table["recording"] = [f"rat{index % recordings}" for index in range(40)]
+    table.loc[3, ["x", "y"]] = np.nan
+    figure = plot_map(table)
+    labels = [axis.get_ylabel() for axis in figure.axes]
+    for label in ("heading (degrees)", "speed (body sizes per second)", "time (s)"):
+        assert label in labels
+    heading = figure.axes[0].collections[0]
+    assert len(heading.get_offsets()) == 39
+    assert heading.get_array().max() == pytest.approx(np.rad2deg(table["heading"].drop(3).max()))
+    legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    assert len(legends) == (recordings > 1)

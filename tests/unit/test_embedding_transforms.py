@@ -1,0 +1,164 @@
+"""Adversarial PCA: keeps what varies, drops what tells the heading, and says how much is left."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pose_splatter.embedding.transforms import (
+    EmbeddingTransforms,
+    adversarial_directions,
+    fit_to_recordings,
+    fit_transforms,
+    fitted_frames,
+    heading_concomitants,
+    heading_r2,
+    load_transforms,
+    measure_heading,
+    save_transforms,
+)
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.tracking import Track
+
+MU = 1e4
+
+
+def leaking(seed: int, frames: int = 400, features: int = 30, leak: float = 3.0):
+    """Features of a hidden posture into which the heading leaks linearly, and the two of them."""
+    random = np.random.default_rng(seed)
+    angles = random.uniform(-np.pi, np.pi, frames)
+    posture = random.normal(size=(frames, 4)) * [3.0, 2.0, 1.5, 1.0]
+    heading = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    mixing = random.normal(size=(6, features))
+    noise = 0.05 * random.normal(size=(frames, features))
+    return np.hstack([posture, leak * heading]) @ mixing + noise + 7.0, angles, posture
+
+
+def concomitants(angles):
+    return heading_concomitants([angles])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_what_leaks_is_removed_from_frames_that_were_not_fitted(seed):
+    features, angles, posture = leaking(seed)
+    fitted, new = slice(0, 200), slice(200, 400)
+    transforms = fit_transforms(features[fitted], concomitants(angles[fitted]), 4, MU, 0)
+    assert heading_r2(transforms.plain(features[new]), angles[new]) > 0.3, "there is a leak"
+    assert heading_r2(transforms(features[new]), angles[new]) < 0.05
+    assert explained(transforms(features[new]), posture[new]) > 0.5, "the posture is kept"
+
+
+def explained(embedding: np.ndarray, truth: np.ndarray) -> float:
+    """The share of the truth's variance that a linear regression on the embedding explains."""
+    embedding, truth = embedding - embedding.mean(axis=0), truth - truth.mean(axis=0)
+    residual = truth - embedding @ np.linalg.lstsq(embedding, truth, rcond=None)[0]
+    return 1 - (residual**2).sum() / (truth**2).sum()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 1.0, MU, 1e6]))
+def test_no_directions_are_better(seed, mu):
+    """Of the objective Tr(W (C - mu H) W^T), against random orthonormal directions."""
+    features, angles, _ = leaking(seed, frames=60, features=8)
+    headings = concomitants(angles)
+    best = adversarial_directions(features, headings, 3, mu)
+    np.testing.assert_allclose(best @ best.T, np.eye(3), atol=1e-9)
+
+    def objective(directions: np.ndarray) -> float:
+        embedding = (features - features.mean(axis=0)) @ directions.T
+        centered = headings - headings.mean(axis=0)
+        predicted = centered @ np.linalg.lstsq(centered, embedding, rcond=None)[0]
+        return (embedding**2).sum() - mu * (predicted**2).sum()
+
+    random = np.random.default_rng(seed)
+    for _ in range(5):
+        other = np.linalg.qr(random.normal(size=(8, 3)))[0].T
+        assert objective(other) <= objective(best) + 1e-6 * abs(objective(best))
+
+
+def test_without_an_adversary_it_is_plain_pca():
+    features, angles, _ = leaking(0)
+    transforms = fit_transforms(features, concomitants(angles), 5, 0.0, 0)
+    plain = transforms.plain(features)
+    np.testing.assert_allclose(np.abs(transforms(features)), np.abs(plain), rtol=1e-2, atol=1e-3)
+    assert (np.diff(transforms.explained_variance) <= 0).all()
+    assert 0.9 < transforms.explained_variance.sum() <= 1 + 1e-6
+
+
+def test_recordings_may_leak_in_their_own_ways():
+    first, second = leaking(1), leaking(2)
+    features, angles = np.concatenate([first[0], second[0]]), [first[1], second[1]]
+    headings = heading_concomitants(angles)
+    assert headings.shape == (800, 4)
+    assert (headings[:400, 2:] == 0).all()
+    assert (headings[400:, :2] == 0).all()
+    transforms = fit_transforms(features, headings, 6, MU, 0)
+    for recording, truth in ((first[0], first[1]), (second[0], second[1])):
+        assert heading_r2(transforms.plain(recording), truth) > 0.3
+        assert heading_r2(transforms(recording), truth) < 0.05
+
+
+def track(angles: np.ndarray, absent: list[int]) -> Track:
+    frames = len(angles)
+    visible = np.isin(np.arange(frames), absent, invert=True)
+    sizes = ((frames, 3), (frames, 3, 3), (frames, 2))
+    centers, covs, radii = (np.zeros(size) for size in sizes)
+    return Track(visible, centers, np.where(visible, angles, np.nan), covs, radii)
+
+
+def test_test_frames_are_not_fitted_and_are_what_is_measured():
+    features, angles, _ = leaking(5)
+    features = features.astype(np.float32)
+    absent = [3, 390]
+    features[absent] = np.nan
+    animal, split = track(angles, absent), (0.4, 0.3, 0.3)
+    fitted = fitted_frames(animal, split)
+    assert fitted.tolist() == [frame for frame in range(280) if frame != 3]
+    transforms = fit_to_recordings([features], [animal], split, 4, MU, 0)
+    changed = features.copy()
+    changed[280:] *= 2
+    again = fit_to_recordings([changed], [animal], split, 4, MU, 0)
+    np.testing.assert_array_equal(transforms.projection, again.projection)
+    table = measure_heading(transforms, features, animal, fitted).set_index("pca")
+    assert table["frames"].tolist() == [119, 119]
+    assert table["heading_r2"]["plain"] > 0.3
+    assert table["heading_r2"]["adversarial"] < 0.05
+    elsewhere = measure_heading(transforms, features[:7], track(angles[:7], []), np.array([], int))
+    assert elsewhere["heading_r2"].isna().all(), "too few frames to tell"
+
+
+def test_r2_is_1_where_the_heading_is_told_and_0_where_it_is_not():
+    random = np.random.default_rng(0)
+    angles = random.uniform(-np.pi, np.pi, 300)
+    told = np.stack([2 * np.sin(angles) + 1, np.cos(angles) - np.sin(angles)], axis=-1)
+    assert heading_r2(told, angles) > 0.99
+    assert abs(heading_r2(random.normal(size=(300, 5)), angles)) < 0.1
+
+
+def test_r2_does_not_count_what_frames_know_from_their_neighbours():
+    """A slow drift beside a slow turn says nothing about the heading another time."""
+    time = np.linspace(0, 1, 300)
+    angles = 40 * time
+    drifts = np.stack([np.cos(np.pi * k * time) for k in range(1, 6)], axis=-1)
+    assert heading_r2(drifts, angles) < 0.1
+
+
+def test_saved_transforms_are_the_same(tmp_path):
+    features, angles, _ = leaking(3)
+    transforms = fit_transforms(features, concomitants(angles), 4, MU, 0)
+    save_transforms(tmp_path / "transforms.npz", transforms)
+    loaded = load_transforms(tmp_path / "transforms.npz")
+    assert isinstance(loaded, EmbeddingTransforms)
+    np.testing.assert_array_equal(loaded(features), transforms(features))
+    absent = np.full_like(features[:1], np.nan)
+    assert np.isnan(loaded(absent)).all()
+
+
+def test_mistakes_are_named():
+    features, angles, _ = leaking(4, frames=20)
+    with pytest.raises(PoseSplatterError, match="components is 50, but 20 frames with the animal"):
+        fit_transforms(features, concomitants(angles), 50, MU, 0)
+    transforms = fit_transforms(features, concomitants(angles), 4, MU, 0)
+    with pytest.raises(PoseSplatterError, match="fitted to 30 features a frame, not 7; embed"):
+        transforms(features[:, :7])

@@ -35,8 +35,7 @@ class TrainingConfig:
     """How a model is trained.
 
     `warmup` is in steps, `validation_frames` per epoch, 0 for all. `processes` train together, one
-    GPU each, and a step takes one frame of each. `precision` is the U-Nets' and the decoder's:
-    auto is bfloat16 where `computes_in_bfloat16`, else float32.
+    GPU each, and a step takes one frame of each. `precision` is the U-Nets' and the decoder's.
     """
 
     epochs: int = 50
@@ -47,7 +46,7 @@ class TrainingConfig:
     validation_frames: int = 0
     workers: int = 0
     processes: int = 1
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
 
 
@@ -151,13 +150,6 @@ def choose_device(device: str, processes: int = 1) -> str:
             "check the driver and the environment."
         )
     return ("cuda" if available else "cpu") if device == "auto" else device
-
-
-def computes_in_bfloat16(device: str) -> bool:
-    """Whether a processor multiplies bfloat16 itself: twice as fast; emulated, it is slower."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def use_threads(threads: int) -> None:
@@ -328,11 +320,8 @@ def _validate(
 
 def _forward(model: nn.Module, batch: FrameBatch, config: TrainingConfig) -> Rendering:
     height, width = batch.masks.shape[1:]
-    device = batch.masks.device.type
-    half = config.precision == "bfloat16" or (
-        config.precision == "auto" and computes_in_bfloat16(device)
-    )
-    with torch.autocast(device, torch.bfloat16, enabled=half):
+    mixed = config.precision == "bfloat16"
+    with torch.autocast(batch.masks.device.type, torch.bfloat16, enabled=mixed):
         gaussians = model(batch.volume)
     return render(gaussians, batch.viewmats, batch.Ks, width, height)
 

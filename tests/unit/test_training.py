@@ -31,7 +31,7 @@ from pose_splatter.volume import Crop
 from ..conftest import ring_rig, silhouettes, walking_balls
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
-CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, precision="float32", seed=5)
+CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, seed=5)
 AUGMENTATION = Augmentation(drop_camera=0.5, mirror=0.5, turn=20, shift=1)
 
 
@@ -104,10 +104,6 @@ def test_bfloat16_trains_to_nearly_the_same(tmp_path, recording):
     single = run(tmp_path / "a", recording)
     half = run(tmp_path / "b", recording, replace(CONFIG, precision="bfloat16"))
     assert not np.array_equal(single["train_loss"], half["train_loss"])
-    (tmp_path / "c").mkdir()
-    auto = run(tmp_path / "c", recording, replace(CONFIG, precision="auto"))
-    same = half if training.computes_in_bfloat16("cpu") else single
-    pd.testing.assert_frame_equal(auto, same, check_exact=True)
     np.testing.assert_allclose(single["train_loss"], half["train_loss"], rtol=0.05)
 
 

@@ -1,12 +1,19 @@
 """Known geometry that tests share: a ring of cameras around shapes whose outlines are exact."""
 
+from dataclasses import replace
+
 import av
 import cv2
 import h5py
 import numpy as np
 import pytest
+import zarr
 
 from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
+from pose_splatter.dataset import Recording
+from pose_splatter.frames import FrameStore
+from pose_splatter.tracking import Track
+from pose_splatter.volume import Crop
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -51,6 +58,31 @@ def silhouettes(rig: CameraRig, points: np.ndarray, radius: float) -> np.ndarray
             size = round(radius * rig.intrinsics[camera, 0, 0] / depth * 16)
             cv2.circle(masks[camera], center, size, 1, thickness=-1, shift=4)
     return masks
+
+
+def balls_recording(source_frames: np.ndarray, angles: np.ndarray) -> Recording:
+    """Walking balls in five small cameras, the second held out; the third frame is empty."""
+    n_frames = len(source_frames)
+    rig, balls = ring_rig(5, width=80, height=60), walking_balls(n_frames)
+    rig = replace(rig, intrinsics=rig.intrinsics * np.array([0.5, 0.5, 1])[:, None])
+    masks = np.stack([silhouettes(rig, frame, radius=25) for frame in balls])
+    masks[2] = 0
+    images = np.where(masks[..., None] > 0, np.uint8([90, 140, 60]), np.uint8(255))
+    return Recording(
+        name="balls",
+        store=FrameStore(zarr.array(images), zarr.array(masks), source_frames, rig.names, 1),
+        rig=rig,
+        track=Track(
+            visible=masks.any(axis=(1, 2, 3)),
+            centers=balls.mean(axis=1),
+            angles=angles,
+            covs=np.tile(np.eye(3), (n_frames, 1, 1)),
+            radii=np.tile([60.0, 30.0], (n_frames, 1)),
+        ),
+        crop=Crop(16, 150.0, ((0, 16), (0, 16), (0, 16)), 1.0, 0.5),
+        observed=(0, 2, 3, 4),
+        heldout=(1,),
+    )
 
 
 @pytest.fixture

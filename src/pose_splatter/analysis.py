@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from pose_splatter.comparison import DIGITS, LOWER_IS_BETTER
+from pose_splatter.comparison import DIGITS, LOWER_IS_BETTER, is_better, markdown_table
 from pose_splatter.evaluation import METRICS, ROLES, frame_scores, read_render
 from pose_splatter.frames import FrameStore
 
@@ -61,13 +61,6 @@ def _mean(cameras: pd.DataFrame, role: str, metric: str) -> float:
     """The mean over a role's cameras; NaN where it has none."""
     rows = cameras.loc[cameras["camera"] == f"mean_{role}", metric]
     return float(rows.iloc[0]) if len(rows) else math.nan
-
-
-def is_better(metric: str, difference: float) -> bool | None:
-    """Whether a metric that changed by so much became better; None where it did not change."""
-    if math.isnan(difference) or difference == 0:
-        return None
-    return (difference < 0) == (metric in LOWER_IS_BETTER)
 
 
 def extreme_frames(
@@ -201,19 +194,25 @@ def to_markdown(analysis: Analysis) -> str:
         lines += _markdown(group, with_baseline=analysis.baseline is not None)
     for title, rows in (("Worst", analysis.worst), ("Best", analysis.best)):
         lines += ["", f"## {title} frames", ""]
-        lines += ["| video frame | mean IoU | camera shown | its IoU |", "| --- " * 4 + "|"]
-        lines += [
-            f"| {row['source_frame']} | {row['mean_iou']:.3f} | {row['camera']} "
-            f"| {row['iou']:.3f} |"
-            for _, row in rows.iterrows()
-        ]
+        lines += markdown_table(
+            ["video frame", "mean IoU", "camera shown", "its IoU"],
+            [
+                [
+                    str(row["source_frame"]),
+                    f"{row['mean_iou']:.3f}",
+                    row["camera"],
+                    f"{row['iou']:.3f}",
+                ]
+                for _, row in rows.iterrows()
+            ],
+        )
     return "\n".join(lines) + "\n"
 
 
 def _markdown(group: pd.DataFrame, with_baseline: bool) -> list[str]:
     header = ["metric", "mean", "standard deviation", "least", "most"]
     header += ["baseline", "difference"] if with_baseline else []
-    lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
+    rows = []
     for _, row in group.iterrows():
         digits = DIGITS.get(row["metric"], 3)
         arrow = "↓" if row["metric"] in LOWER_IS_BETTER else "↑"
@@ -223,8 +222,8 @@ def _markdown(group: pd.DataFrame, with_baseline: bool) -> list[str]:
             difference = f"{row['difference']:+.{digits}f}"
             bold = "**" if row["better"] and float(difference) != 0 else ""
             cells += [f"{row['baseline']:.{digits}f}", f"{bold}{difference}{bold}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        rows.append(cells)
+    return markdown_table(header, rows)
 
 
 def camera_table(cameras: pd.DataFrame) -> pd.DataFrame:

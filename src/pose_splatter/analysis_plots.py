@@ -12,18 +12,20 @@ from pose_splatter.analysis import Picture, camera_table, goodness
 from pose_splatter.comparison import DIGITS, LOWER_IS_BETTER
 from pose_splatter.evaluation import METRICS, ROLES
 from pose_splatter.plots import (
+    AMBER,
     BLUE,
     COMPARED,
     GREEN,
     GREY,
     HELDOUT_COLOR,
     PURPLE,
+    SKY,
     square_box,
 )
 
 # Okabe and Ito's: blues, green and purple for observed cameras, oranges for held-out ones.
-OBSERVED_COLORS = (BLUE, "#56B4E9", GREEN, PURPLE, "black")
-HELDOUT_COLORS = (HELDOUT_COLOR, "#E69F00")
+OBSERVED_COLORS = (BLUE, SKY, GREEN, PURPLE, "black")
+HELDOUT_COLORS = (HELDOUT_COLOR, AMBER)
 LINE_STYLES = ("-", "--", "-.", ":")
 NAMES = {metric: COMPARED[metric].removesuffix(" (less is better)") for metric in METRICS}
 TITLES = {

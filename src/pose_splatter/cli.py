@@ -113,7 +113,8 @@ def _render(options: argparse.Namespace) -> None:
     from pose_splatter.dataset import load_recording
     from pose_splatter.files import atomic_path
     from pose_splatter.frames import frame_index
-    from pose_splatter.novel_views import decode_frame, render_views
+    from pose_splatter.novel_views import render_views
+    from pose_splatter.rendering import decode_frame
     from pose_splatter.training import choose_device
     from pose_splatter.views import orbit
 

@@ -104,7 +104,7 @@ def to_markdown(table: pd.DataFrame, baseline: str) -> str:
         where = "held-out" if role == "heldout" else "observed"
         header = ["experiment", *METRICS, "epochs", "seconds trained", "checkpoint (MB)"]
         lines += ["", f"## {recording}, {where} cameras", ""]
-        lines += _markdown_rows(header, [_cells(row) for _, row in group.iterrows()])
+        lines += markdown_table(header, [_cells(row) for _, row in group.iterrows()])
     lines += ["", f"## Settings that differ from {baseline}", ""]
     changed = table.groupby("experiment", sort=False)["settings_changed"].first()
     lines += [
@@ -115,14 +115,20 @@ def to_markdown(table: pd.DataFrame, baseline: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def is_better(metric: str, difference: float) -> bool | None:
+    """Whether a metric that changed by so much became better; None where it did not change."""
+    if math.isnan(difference) or difference == 0:
+        return None
+    return (difference < 0) == (metric in LOWER_IS_BETTER)
+
+
 def _cells(row: pd.Series) -> list[str]:
     cells = [str(row["experiment"])]
     for metric in METRICS:
         difference = row[f"{metric}_difference"]
         digits = DIGITS.get(metric, 3)
         cell, shown = f"{row[metric]:.{digits}f}", f"{difference:+.{digits}f}"
-        if not math.isnan(difference) and float(shown) != 0:
-            better = (difference < 0) == (metric in LOWER_IS_BETTER)
+        if (better := is_better(metric, difference)) is not None and float(shown) != 0:
             cell += f" (**{shown}**)" if better else f" ({shown})"
         cells.append(cell)
     return [
@@ -133,7 +139,8 @@ def _cells(row: pd.Series) -> list[str]:
     ]
 
 
-def _markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     table = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(cells) + " |" for cells in table]
 
@@ -145,4 +152,4 @@ def metrics_markdown(metrics: pd.DataFrame) -> str:
         [ROLES[row["camera"]], *(f"{row[metric]:.3f}" for metric in METRICS)]
         for _, row in means.iterrows()
     ]
-    return "\n".join(_markdown_rows(["cameras", *METRICS], rows))
+    return "\n".join(markdown_table(["cameras", *METRICS], rows))

@@ -22,15 +22,14 @@ from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.carving import VoxelGrid, heading_rotation
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, mask_box
-from pose_splatter.plots import BLUE, HELDOUT_COLOR
+from pose_splatter.plots import BLUE, HELDOUT_COLOR, PURPLE, SKY, YELLOW, mark_camera
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
 from pose_splatter.video import read_frames
 
 FRAMES = 4
 HEADINGS = 24  # arrows along the path
-YELLOW, SKY, PINK = "#F0E442", "#56B4E9", "#CC79A7"  # Okabe and Ito's, seen on light and dark fur
-MASK_COLOR, GRID_COLOR, HEADING_COLOR = YELLOW, SKY, PINK
+MASK_COLOR, GRID_COLOR, HEADING_COLOR = YELLOW, SKY, PURPLE  # seen on light and dark fur
 MARGIN = 0.1  # of the box around grid and mask, on each side
 
 
@@ -114,13 +113,9 @@ def plot_contact_sheet(
         arrow, _ = rig.project(heading_arrow(*pose, length=0.35 * grid.voxel_size * grid.shape[0]))
         for camera, axis in enumerate(axes[row]):
             _draw_camera(axis, pictures[row, camera], masks[camera], edges[camera], arrow[camera])
-            unseen = rig.names[camera] in heldout
-            color = HELDOUT_COLOR if unseen else "black"
-            axis.spines[:].set(color=color, linewidth=2.5 if unseen else 0.8)
-            if row == 0:
-                name = f"camera {rig.names[camera]}"
-                axis.set_title(f"{name}\nheld out" if unseen else f"{name}\n", color=color)
         axes[row, 0].set_ylabel(f"frame {store.source_frames[frame]}")
+    for column, name in zip(axes.T, rig.names, strict=True):
+        mark_camera(column, name, name in heldout)
     handles = [
         Line2D([], [], color=MASK_COLOR, label="outline of the mask"),
         Line2D([], [], color=GRID_COLOR, label="the model's grid"),
@@ -167,8 +162,6 @@ def _draw_camera(
     axis.set(
         xlim=(middle[0] - half, middle[0] + half),
         ylim=(middle[1] + half, middle[1] - half),
-        xticks=[],
-        yticks=[],
         facecolor="0.85",  # outside the picture
     )
 

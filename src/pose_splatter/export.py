@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Int
 from numpy import ndarray
 
-from pose_splatter.dataset import Recording, carve_frame
+from pose_splatter.dataset import Recording
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, save_json
 from pose_splatter.frames import frame_index
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter
 from pose_splatter.progress import track
+from pose_splatter.rendering import decode_frame
 from pose_splatter.splats import (
     FRAMES,
     GAUSSIANS,
@@ -79,8 +80,8 @@ def write_export(
         )
     with atomic_path(path) as folder:
         for frame, number in track(present.items(), "exporting", len(present)):
-            volume = carve_frame(recording, frame, recording.observed).to(device)
-            splats = to_splats(model(volume))
+            _, gaussians = decode_frame(model, recording, frame, device)
+            splats = to_splats(gaussians)
             write_splats(folder / GAUSSIANS / ply_name(number), splats)
             solid = splats.at_least(POINT_OPACITY)
             colors = (solid.colors * 255).round().astype(np.uint8)

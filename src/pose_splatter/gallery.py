@@ -18,13 +18,13 @@ from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameSplit, FrameStore, frame_index
 from pose_splatter.model import PoseSplatter
 from pose_splatter.plots import (
-    HELDOUT_COLOR,
+    mark_camera,
     plot_truth_against_prediction,
     save_figure,
     square_box,
 )
 from pose_splatter.progress import track
-from pose_splatter.rendering import render_frame, to_rgba
+from pose_splatter.rendering import render_rgba
 
 EVENLY_SPACED = 5
 
@@ -51,17 +51,15 @@ def take_shots(
     store, shots = recording.store, []
     for frame, note in track(frames.items(), "rendering", len(frames)):
         masks = store.read_masks(frame)
-        empty = np.tile(np.array([255, 255, 255, 0], np.uint8), (*masks.shape, 1))
         number = int(store.source_frames[frame])
         notes = [f"{_part_of(frame, split)} frame {number}", *([note] if note else [])]
-        seen = recording.track.visible[frame]
         shots.append(
             Shot(
                 source_frame=number,
                 title=", ".join(notes),
                 images=store.read_images(frame),
                 masks=masks,
-                renders=to_rgba(render_frame(model, recording, frame, device)) if seen else empty,
+                renders=render_rgba(model, recording, frame, device),
             )
         )
     return shots
@@ -130,15 +128,11 @@ def plot_shots(
         axes = part.subplots(2, len(cameras), squeeze=False)
         for camera, name in enumerate(cameras):
             box = square_box(shot.masks[camera])
-            unseen = name in heldout
-            color = HELDOUT_COLOR if unseen else "black"
             for axis, picture in zip(axes[:, camera], (shot.images, shot.renders), strict=True):
                 axis.imshow(picture[camera][box][..., :3])
-                axis.set(xticks=[], yticks=[])
-                axis.spines[:].set(color=color, linewidth=2 if unseen else 0.8)
-            label = f"camera {name}" + ("\nheld out" if unseen else "\n")
-            if row == 0:
-                axes[0, camera].set_title(label, color=color, fontsize=10)
+            mark_camera(axes[:, camera], name, name in heldout)
+            if row > 0:  # named once, above all of them
+                axes[0, camera].set_title("")
         axes[0, 0].set_ylabel("truth")
         axes[1, 0].set_ylabel("prediction")
     figure.suptitle(title)

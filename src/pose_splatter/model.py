@@ -19,6 +19,7 @@ START_SCALE = 0.6
 START_OPACITY = (0.05, 0.9)
 MAX_OFFSET = 1.0  # voxels
 MAX_LOG_SCALE = 1.5
+EPS2D = 0.3  # gsplat's
 CARVED = 4  # occupancy and colour, which the decoder sees
 # What the U-Nets see as well: from which sides a voxel is known, and where in the animal it lies.
 ENCODED = CARVED + 3 + 3
@@ -97,8 +98,9 @@ def render(
     Ks: Float[Tensor, "camera 3 3"],
     width: int,
     height: int,
+    eps2d: float = EPS2D,
 ) -> Rendering:
-    """Splat Gaussians into cameras, over white."""
+    """Splat Gaussians into cameras, over white, blurred by a variance of `eps2d` square pixels."""
     colors, alphas, _ = rasterization(
         gaussians.means,
         gaussians.quats,
@@ -109,5 +111,6 @@ def render(
         Ks,
         width,
         height,
+        eps2d=eps2d,
     )
     return Rendering(images=colors + (1 - alphas), alphas=alphas[..., 0])

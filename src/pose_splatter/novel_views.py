@@ -8,34 +8,17 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.dataset import Recording, Volume, carve_frame
-from pose_splatter.errors import PoseSplatterError
+from pose_splatter.dataset import Recording
 from pose_splatter.gaussians import Gaussians
-from pose_splatter.model import PoseSplatter, Rendering
+from pose_splatter.model import EPS2D, PoseSplatter, render
 from pose_splatter.progress import track
-from pose_splatter.rasterize import rasterization
-from pose_splatter.rendering import to_rgba
+from pose_splatter.rendering import camera_tensors, decode_frame, to_rgba
 from pose_splatter.views import framed, orbit
 
-EPS2D = 0.3  # square pixels, as rasterization adds in training
 SIZE = 480  # pixels along the edges of the videos
 TURNTABLE_VIEWS, TURNTABLE_RATE = 60, 20.0  # a turn takes three seconds
 BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
 BULLET_PITCH = 15.0  # degrees that the flight rises and sinks
-
-
-@torch.no_grad()
-def decode_frame(
-    model: PoseSplatter, recording: Recording, frame: int, device: str
-) -> tuple[Volume, Gaussians]:
-    """One frame carved from the observed cameras, and its Gaussians in the world, one a voxel."""
-    if not recording.track.visible[frame]:
-        raise PoseSplatterError(
-            f"recording {recording.name}: the animal is not in video frame "
-            f"{recording.store.source_frames[frame]}; choose another."
-        )
-    volume = carve_frame(recording, frame, recording.observed).to(device)
-    return volume, model(volume)
 
 
 @torch.no_grad()
@@ -48,21 +31,10 @@ def render_views(
     Gaussians learned to be dense together with the blur of a pixel (eps2d), which therefore grows
     with the view's magnification. Near that of the cameras themselves, this is `model.render`.
     """
-    device = gaussians.means.device
+    viewmats, Ks = camera_tensors(views, gaussians.means.device)
     zoom = _pixels_per_unit(views, center) / _pixels_per_unit(recording.rig, center)
-    colors, alphas, _ = rasterization(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.colors,
-        torch.from_numpy(views.viewmats).float().to(device),
-        torch.from_numpy(views.intrinsics).float().to(device),
-        views.width,
-        views.height,
-        eps2d=EPS2D * max(1.0, zoom) ** 2,
-    )
-    return to_rgba(Rendering(colors + (1 - alphas), alphas[..., 0]))
+    eps2d = EPS2D * max(1.0, zoom) ** 2
+    return to_rgba(render(gaussians, viewmats, Ks, views.width, views.height, eps2d))
 
 
 def _pixels_per_unit(rig: CameraRig, center: Float[ndarray, "3"]) -> float:

@@ -1,6 +1,6 @@
 """Pictures for people: training curves, and truth against prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -17,7 +17,9 @@ from pose_splatter.files import atomic_path
 
 matplotlib.use("Agg")
 # Okabe and Ito's palette: told apart with any colour vision.
-BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#666666", "#CC79A7"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, AMBER, YELLOW = "#56B4E9", "#E69F00", "#F0E442"
+GREY = "#666666"
 HELDOUT_COLOR = ORANGE
 
 
@@ -89,19 +91,23 @@ def plot_truth_against_prediction(
         column[1].imshow(rgba[..., :3][box])
         column[2].imshow(rgba[..., 3][box], cmap="gray", vmin=0, vmax=255)
         shown = column[3].imshow(error[box] / 255, cmap="magma", vmin=0, vmax=0.5)
-        unseen = cameras[camera] in heldout
-        color = HELDOUT_COLOR if unseen else "black"
-        name = f"camera {cameras[camera]}"
-        column[0].set_title(f"{name}\nheld out" if unseen else f"{name}\n", color=color)
-        for axis in column:
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set(color=color, linewidth=2 if unseen else 0.8)
+        mark_camera(column, cameras[camera], cameras[camera] in heldout)
     for axis, label in zip(axes[:, 0], ("truth", "prediction", "alpha", "error"), strict=True):
         axis.set_ylabel(label, fontsize=12)
     bar = figure.colorbar(shown, ax=axes, shrink=0.5, location="bottom", aspect=50, pad=0.02)
     bar.set_label("absolute error, mean over red, green and blue (1 = full scale)")
     figure.suptitle(title)
     return figure
+
+
+def mark_camera(axes: Iterable[Axes], name: str, unseen: bool) -> None:
+    """Name a column of one camera's pictures above the first; a held-out one is orange."""
+    color = HELDOUT_COLOR if unseen else "black"
+    for row, axis in enumerate(axes):
+        if row == 0:
+            axis.set_title(f"camera {name}\n{'held out' if unseen else ''}", color=color)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set(color=color, linewidth=2 if unseen else 0.8)
 
 
 def square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, slice]:

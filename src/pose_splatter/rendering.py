@@ -1,29 +1,79 @@
 """Renders of many frames in one file: rendered_images.h5."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
+from torch import Tensor
 
-from pose_splatter.dataset import Recording, carve_frame
+from pose_splatter.cameras import CameraRig
+from pose_splatter.checkpoints import load_checkpoint
+from pose_splatter.dataset import Recording, RecordingFiles, Volume, carve_frame, load_recordings
+from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import DEFLATE_LEVEL
+from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, Rendering, render
 from pose_splatter.progress import track
+from pose_splatter.training import choose_device, use_threads
+
+
+def apply_model(
+    checkpoint: str | Path,
+    heldout_cameras: Mapping[str, Sequence[str]],
+    files: RecordingFiles,
+    device: str,
+    threads: int,
+) -> tuple[PoseSplatter, Recording, str]:
+    """A model, the one recording that it is applied to, and the device that it is on."""
+    (recording,) = load_recordings(heldout_cameras, files)
+    device = choose_device(device)
+    use_threads(threads)
+    return load_checkpoint(checkpoint).model(device), recording, device
+
+
+@torch.no_grad()
+def decode_frame(
+    model: PoseSplatter, recording: Recording, frame: int, device: str
+) -> tuple[Volume, Gaussians]:
+    """One frame carved from the observed cameras, and its Gaussians in the world, one a voxel."""
+    if not recording.track.visible[frame]:
+        raise PoseSplatterError(
+            f"recording {recording.name}: the animal is not in video frame "
+            f"{recording.store.source_frames[frame]}; choose another."
+        )
+    volume = carve_frame(recording, frame, recording.observed).to(device)
+    return volume, model(volume)
+
+
+def camera_tensors(
+    rig: CameraRig, device: torch.device | str
+) -> tuple[Float[Tensor, "camera 4 4"], Float[Tensor, "camera 3 3"]]:
+    """World-to-camera matrices and intrinsics of a rig, as rendering takes them."""
+    viewmats, Ks = torch.from_numpy(rig.viewmats), torch.from_numpy(rig.intrinsics)
+    return viewmats.float().to(device), Ks.float().to(device)
 
 
 @torch.no_grad()
 def render_frame(model: PoseSplatter, recording: Recording, frame: int, device: str) -> Rendering:
     """Render one frame, carved from the observed cameras, into all cameras of the rig."""
-    volume = carve_frame(recording, frame, recording.observed).to(device)
+    _, gaussians = decode_frame(model, recording, frame, device)
     rig = recording.rig
-    viewmats = torch.from_numpy(rig.viewmats).float().to(device)
-    Ks = torch.from_numpy(rig.intrinsics).float().to(device)
-    return render(model(volume), viewmats, Ks, rig.width, rig.height)
+    return render(gaussians, *camera_tensors(rig, device), rig.width, rig.height)
+
+
+def render_rgba(
+    model: PoseSplatter, recording: Recording, frame: int, device: str
+) -> UInt8[ndarray, "camera h w 4"]:
+    """The same as rendered_images.h5 holds it: a frame without the animal is white and clear."""
+    if recording.track.visible[frame]:
+        return to_rgba(render_frame(model, recording, frame, device))
+    rig = recording.rig
+    return np.tile(np.array([255, 255, 255, 0], np.uint8), (len(rig), rig.height, rig.width, 1))
 
 
 def write_renders(
@@ -52,10 +102,7 @@ def write_renders(
             compression_opts=DEFLATE_LEVEL,
         )
         for index, frame in enumerate(track(frames, "rendering", len(frames))):
-            if recording.track.visible[frame]:
-                images[index] = to_rgba(render_frame(model, recording, frame, device))
-            else:
-                images[index] = np.array([255, 255, 255, 0], np.uint8)
+            images[index] = render_rgba(model, recording, frame, device)
 
 
 def to_rgba(rendering: Rendering) -> UInt8[ndarray, "camera h w 4"]:

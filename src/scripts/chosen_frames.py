@@ -2,21 +2,20 @@
 
 import pandas as pd
 
-from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recordings
 from pose_splatter.frames import split_frames
 from pose_splatter.gallery import choose_frames, plot_shots, take_shots, write_shots
 from pose_splatter.plots import save_figure
 from pose_splatter.progress import job
-from pose_splatter.training import choose_device, use_threads
+from pose_splatter.rendering import apply_model
 
 with job(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
-    (recording,) = load_recordings(params.heldout, inputs)
-    store, device = recording.store, choose_device(params.device)
-    use_threads(snakemake.threads)
+    model, recording, device = apply_model(
+        inputs.checkpoint, params.heldout, inputs, params.device, snakemake.threads
+    )
+    store = recording.store
     shots = take_shots(
-        load_checkpoint(inputs.checkpoint).model(device),
+        model,
         recording,
         choose_frames(params.frames, pd.read_csv(inputs.metrics), store),
         split_frames(len(store), params.split),

@@ -2,23 +2,20 @@
 
 import pandas as pd
 
-from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recordings
 from pose_splatter.evaluation import typical_frame
 from pose_splatter.files import save_text
 from pose_splatter.frames import split_frames
 from pose_splatter.movies import frame_rate, movie_page, write_video
 from pose_splatter.novel_views import TURNTABLE_RATE, bullet_time, turntable
 from pose_splatter.progress import job
-from pose_splatter.training import choose_device, use_threads
+from pose_splatter.rendering import apply_model
 from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
-    (recording,) = load_recordings(params.heldout, inputs)
-    device = choose_device(params.device)
-    use_threads(snakemake.threads)
-    model = load_checkpoint(inputs.checkpoint).model(device)
+    model, recording, device = apply_model(
+        inputs.checkpoint, params.heldout, inputs, params.device, snakemake.threads
+    )
     frame = typical_frame(pd.read_csv(inputs.metrics))
     number = recording.store.source_frames[frame]
     test = split_frames(len(recording.store), params.split).test

@@ -2,21 +2,17 @@
 
 import pandas as pd
 
-from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import load_recordings
 from pose_splatter.evaluation import typical_frame
-from pose_splatter.novel_views import decode_frame
 from pose_splatter.plots import save_figure
 from pose_splatter.progress import job
+from pose_splatter.rendering import apply_model, decode_frame
 from pose_splatter.sides import plot_sides
-from pose_splatter.training import choose_device, use_threads
 
 with job(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
-    (recording,) = load_recordings(params.heldout, inputs)
-    device = choose_device(params.device)
-    use_threads(snakemake.threads)
-    model = load_checkpoint(inputs.checkpoint).model(device)
+    model, recording, device = apply_model(
+        inputs.checkpoint, params.heldout, inputs, params.device, snakemake.threads
+    )
     frame = typical_frame(pd.read_csv(inputs.metrics))
     number = recording.store.source_frames[frame]
     figure = plot_sides(

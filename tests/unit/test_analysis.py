@@ -13,7 +13,6 @@ from pose_splatter.analysis import (
     camera_table,
     extreme_frames,
     goodness,
-    is_better,
     summary_table,
     to_json,
     to_markdown,
@@ -24,6 +23,7 @@ from pose_splatter.analysis_plots import (
     plot_metrics_by_camera,
     plot_metrics_per_frame,
 )
+from pose_splatter.comparison import is_better
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.evaluation import METRICS, summarise
 from pose_splatter.plots import HELDOUT_COLOR, plot_training

@@ -150,8 +150,16 @@ def test_merging_leaves_its_inputs_alone():
         ("export frames", "all", "export: frames is not valid: 'all'; give auto or a list of numb"),
         ("export frames", [3, -1], "export: frames: 1 is not valid: -1; give a frame's number"),
         ("device", "gpu", "device is not valid: 'gpu'; give auto, cpu or cuda"),
-        ("visualization frames", "all", "frames is not valid: 'all'; give auto, or numbers of"),
-        ("visualization frames", [-1], "frames: 0 is not valid: -1; give a frame's number, from 0"),
+        (
+            "visualization frames",
+            "all",
+            "frames is not valid: 'all'; give auto or a list of numbers of",
+        ),
+        (
+            "visualization frames",
+            [-1],
+            "frames: 0 is not valid: -1; give a frame's number in the video, 0 or more",
+        ),
         ("run", "baseline", "run is not valid: 'baseline'; give a list of experiments in brackets"),
         ("experiments high_res", "preset", "high_res is not valid: 'preset'; give keys with"),
         ("presets other", 4, "presets: other is not valid: 4; give keys with their values"),

@@ -2,26 +2,21 @@
 
 import json
 import logging
-from dataclasses import replace
 
 import gsply
 import numpy as np
 import pytest
 import torch
-import zarr
 from plyfile import PlyData
 
 from pose_splatter.dataset import Recording, carve_frame
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.export import POINT_OPACITY, choose_frames, to_splats, write_export
-from pose_splatter.frames import FrameStore
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import NetworkConfig, PoseSplatter, render
 from pose_splatter.splats import SH_C0, Splats, read_splats, write_splats
-from pose_splatter.tracking import Track
-from pose_splatter.volume import Crop
 
-from ..conftest import ring_rig, silhouettes, walking_balls
+from ..conftest import balls_recording
 
 STANDARD = (
     "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3"
@@ -30,27 +25,8 @@ STANDARD = (
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """Six frames, every fifth of a video from its tenth on; the third of them is empty."""
-    rig, balls = ring_rig(5, width=80, height=60), walking_balls(6)
-    rig = replace(rig, intrinsics=rig.intrinsics * np.array([0.5, 0.5, 1])[:, None])
-    masks = np.stack([silhouettes(rig, frame, radius=25) for frame in balls])
-    masks[2] = 0
-    images = np.where(masks[..., None] > 0, np.uint8([90, 140, 60]), np.uint8(255))
-    return Recording(
-        name="balls",
-        store=FrameStore(zarr.array(images), zarr.array(masks), np.arange(10, 40, 5), rig.names, 1),
-        rig=rig,
-        track=Track(
-            masks.any(axis=(1, 2, 3)),
-            balls.mean(axis=1),
-            np.linspace(0, 2, 6),
-            np.tile(np.eye(3), (6, 1, 1)),
-            np.tile([60.0, 30.0], (6, 1)),
-        ),
-        crop=Crop(16, 150.0, ((0, 16), (0, 16), (0, 16)), 1.0, 0.5),
-        observed=(0, 2, 3, 4),
-        heldout=(1,),
-    )
+    """Six frames, every fifth of a video from its tenth on."""
+    return balls_recording(np.arange(10, 40, 5), np.linspace(0, 2, 6))
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, frame_index, split_frames
 from pose_splatter.gallery import choose_frames, plot_shots, take_shots, write_shots
 from pose_splatter.model import NetworkConfig, PoseSplatter, render
-from pose_splatter.novel_views import TURNTABLE_VIEWS, bullet_time, decode_frame, render_views
+from pose_splatter.novel_views import TURNTABLE_VIEWS, bullet_time, render_views
 from pose_splatter.novel_views import turntable as spin
 from pose_splatter.plots import HELDOUT_COLOR, save_figure
+from pose_splatter.rendering import decode_frame
 from pose_splatter.sides import SIDES, carved_colors, plot_sides, side_view, thickness
 from pose_splatter.tracking import Track
 from pose_splatter.views import orbit

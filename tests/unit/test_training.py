@@ -20,15 +20,12 @@ from pose_splatter.dataset import (
 )
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.evaluation import read_render, read_renders
-from pose_splatter.frames import FrameStore
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig, PoseSplatter, render
 from pose_splatter.rendering import write_renders
-from pose_splatter.tracking import Track
 from pose_splatter.training import TrainingConfig, train
-from pose_splatter.volume import Crop
 
-from ..conftest import ring_rig, silhouettes, walking_balls
+from ..conftest import balls_recording
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
 CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, seed=5)
@@ -37,28 +34,8 @@ AUGMENTATION = Augmentation(drop_camera=0.5, mirror=0.5, turn=20, shift=1)
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """Twelve frames of walking balls, of which frame 2 is empty."""
-    rig, balls = ring_rig(5, width=80, height=60), walking_balls(12)
-    rig = replace(rig, intrinsics=rig.intrinsics * np.array([0.5, 0.5, 1])[:, None])
-    masks = np.stack([silhouettes(rig, frame, radius=25) for frame in balls])
-    masks[2] = 0
-    images = np.where(masks[..., None] > 0, np.uint8([90, 140, 60]), np.uint8(255))
-    visible = masks.any(axis=(1, 2, 3))
-    return Recording(
-        name="balls",
-        store=FrameStore(zarr.array(images), zarr.array(masks), np.arange(12), rig.names, 1),
-        rig=rig,
-        track=Track(
-            visible,
-            balls.mean(axis=1),
-            np.zeros(12),
-            np.tile(np.eye(3), (12, 1, 1)),
-            np.tile([60.0, 30.0], (12, 1)),
-        ),
-        crop=Crop(16, 150.0, ((0, 16), (0, 16), (0, 16)), 1.0, 0.5),
-        observed=(0, 2, 3, 4),
-        heldout=(1,),
-    )
+    """Twelve frames."""
+    return balls_recording(np.arange(12), np.zeros(12))
 
 
 def run(folder, recording, config=CONFIG, fingerprint="same", init_from=None, network=NETWORK):

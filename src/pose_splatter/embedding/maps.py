@@ -13,15 +13,13 @@ from numpy import ndarray
 from sklearn.manifold import TSNE
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.plots import BLUE, GREEN, ORANGE
+from pose_splatter.plots import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY
 
 PERPLEXITY = 30.0  # of t-SNE: about how many frames are a frame's neighbours
 MINIMUM = 10  # frames that a map needs
-# The rest of Okabe and Ito's palette (see plots).
-PINK, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
-RECORDING_COLORS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
+RECORDING_COLORS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 # Heading goes round, as its colours do, and none is as light as the ground.
-HEADING_COLORS = LinearSegmentedColormap.from_list("heading", [BLUE, PINK, YELLOW, GREEN, BLUE])
+HEADING_COLORS = LinearSegmentedColormap.from_list("heading", [BLUE, PURPLE, AMBER, GREEN, BLUE])
 # What the map is coloured by: the column, its label, the colour map, and its least and largest
 # value, or None to measure them.
 COLORINGS: dict[str, tuple[str, str | Colormap, tuple[float, float] | None]] = {

@@ -20,8 +20,8 @@ from .conftest import ROOT, Workspace, remove
 pytestmark = pytest.mark.slow
 
 COMPARE = {"compare_experiments": 1, "all": 1}
-# Two experiments, and what each of them needs after its checkpoint.
-# Pictures that read the model itself, and those that read the metrics as well as the renders.
+# Two experiments, and what each of them needs after its checkpoint: pictures that read the model
+# itself, and those that read the metrics as well as the renders.
 DRAWN = {"chosen_frames": 2, "volumes": 2, "novel_views": 2}
 PICTURES = {"truth_against_prediction": 2, "analysis": 2} | DRAWN | COMPARE
 METRICS = {"metrics_test": 2} | PICTURES
@@ -163,7 +163,7 @@ FILES = {
     "rasterizer": (f"{PACKAGE}/rasterize/_kernels.py", append, TRAIN),
     "losses.py": (f"{PACKAGE}/losses.py", append, TRAIN),
     "training.py": (f"{PACKAGE}/training.py", append, TRAIN),
-    "rendering.py": (f"{PACKAGE}/rendering.py", append, RENDER),
+    "rendering.py": (f"{PACKAGE}/rendering.py", append, RENDER | EXPORT),
     "evaluation.py": (
         f"{PACKAGE}/evaluation.py",
         append,

@@ -23,6 +23,8 @@ rule features_part:
         settings=embedding_settings("encoder", "view_size", "azimuths"),
         heldout=heldout_cameras(this_recording),
         device=config["device"],
+        # With what else a part depends on, this tells whose leftovers it may go on with.
+        chunks=config["chunks"],
         code=code_of("features_part"),
     message:
         "{rule}: Looking at part {wildcards.scatteritem} of {wildcards.recording} from all sides"

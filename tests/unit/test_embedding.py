@@ -55,8 +55,8 @@ def test_gaussians_are_in_the_animals_frame(extractor, recording):
 def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
     parts = [tmp_path / f"{part}.zarr" for part in range(3)]
     for path, frames in zip(parts, (range(0, 1), range(1, 4), range(4, 6)), strict=True):
-        write_recording_features(path, extractor, recording, frames)
-    write_recording_features(tmp_path / "whole.zarr", extractor, recording, range(6))
+        write_recording_features(path, extractor, recording, frames, "a")
+    write_recording_features(tmp_path / "whole.zarr", extractor, recording, range(6), "a")
     gather_features(tmp_path / "features.zarr", parts)
     features = read_features(tmp_path / "features.zarr")
     np.testing.assert_array_equal(features, read_features(tmp_path / "whole.zarr"))
@@ -72,9 +72,60 @@ def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
 
 def test_zeros_are_gathered_too(tmp_path, extractor, recording):
     blind = replace(extractor, encoder=lambda images: torch.zeros(len(images), 2))
-    write_recording_features(tmp_path / "part.zarr", blind, recording, range(2))
+    write_recording_features(tmp_path / "part.zarr", blind, recording, range(2), "a")
     gather_features(tmp_path / "features.zarr", [tmp_path / "part.zarr"])
     assert (read_features(tmp_path / "features.zarr") == 0).all()
+
+
+class Dying:
+    """An encoder that counts the frames it sees, and dies before one of them."""
+
+    def __init__(self, encoder, dies_before: int | None = None) -> None:
+        self.encoder, self.dies_before, self.frames = encoder, dies_before, 0
+
+    def __call__(self, images):
+        if len(images) > 1:  # a single view asks for the number of channels
+            if self.frames == self.dies_before:
+                raise KeyboardInterrupt
+            self.frames += 1
+        return self.encoder(images)
+
+
+@pytest.fixture
+def died(tmp_path, extractor, recording):
+    """A folder in which a job of fingerprint a has died before its fourth frame with an animal."""
+    dying = replace(extractor, encoder=Dying(extractor.encoder, dies_before=3))
+    with pytest.raises(KeyboardInterrupt):
+        write_recording_features(tmp_path / "part.zarr", dying, recording, range(6), "a")
+    assert not (tmp_path / "part.zarr").exists()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("fingerprint", "left"), [("a", 2), ("b", 5)])
+def test_a_job_goes_on_with_what_one_of_its_kind_left(
+    died, extractor, recording, fingerprint, left
+):
+    """Frames 0, 1 and 3 were encoded; 2 has no animal. Another fingerprint begins anew."""
+    write_recording_features(died / "whole.zarr", extractor, recording, range(6), fingerprint)
+    counting = replace(extractor, encoder=Dying(extractor.encoder))
+    write_recording_features(died / "part.zarr", counting, recording, range(6), fingerprint)
+    assert counting.encoder.frames == left
+    np.testing.assert_array_equal(
+        read_features(died / "part.zarr"), read_features(died / "whole.zarr")
+    )
+    assert sorted(path.name for path in died.iterdir()) == ["part.zarr", "whole.zarr"]
+
+
+def test_jobs_side_by_side_keep_what_each_other_left(died, extractor, recording):
+    write_recording_features(died / "other.zarr", extractor, recording, range(6), "a")
+    assert [path.name for path in died.glob(".*")] == [".part.a.partial.zarr"]
+
+
+def test_what_a_job_left_before_its_first_frame_is_no_harm(tmp_path, extractor, recording):
+    (tmp_path / ".part.a.partial.zarr/features").mkdir(parents=True)
+    (tmp_path / ".part.a.partial.zarr/zarr.json").write_text("{}")
+    write_recording_features(tmp_path / "part.zarr", extractor, recording, range(2), "a")
+    assert np.isfinite(read_features(tmp_path / "part.zarr")).all()
 
 
 def walk(unit: float) -> Track:

@@ -1,7 +1,8 @@
 """Files of the embedding: features.zarr, written in parts, and embedding.npy and .csv."""
 
+import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,43 @@ import zarr
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from pose_splatter.files import atomic_path
+from pose_splatter.files import atomic_path, resumable_path
 
 ARRAY = "features"
+
+logger = logging.getLogger(__name__)
 
 
 def write_features(
     path: str | Path,
-    features: Iterable[Float[ndarray, "harmonic channel"]],
+    features_from: Callable[[int], Iterable[Float[ndarray, "harmonic channel"]]],
     shape: tuple[int, int, int],
     attributes: dict[str, Any],
+    fingerprint: str,
 ) -> None:
-    """Write /features float32 (frame harmonic channel), a frame at a time, one chunk per frame."""
-    with atomic_path(path) as temporary:
-        array = _create(temporary, shape, attributes)
-        for frame, values in enumerate(features):
+    """Write /features float32 (frame harmonic channel), a frame at a time, one chunk per frame.
+
+    `features_from(frame)` gives that frame's and those of all after it: where a job of the same
+    `fingerprint` was killed, this one goes on (see `resumable_path`).
+    """
+    with resumable_path(path, fingerprint) as partial:
+        if not (partial / ARRAY / "zarr.json").exists():
+            _create(partial, shape, attributes)
+        # Every chunk is written, even one of zeros: gathering copies them all.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array = zarr.open_array(partial, path=ARRAY, mode="r+")
+        done = _finished(partial, array)
+        if done:
+            logger.info("going on after %d of %d frames", done, shape[0])
+        for frame, values in enumerate(features_from(done), start=done):
             array[frame] = values
+
+
+def _finished(path: str | Path, array: zarr.Array) -> int:
+    """How many frames were written, one after the other; Zarr moves a whole chunk into place."""
+    frames = range(array.shape[0])
+    missing = (frame for frame in frames if not _chunk(path, array, frame).exists())
+    return next(missing, len(frames))
 
 
 def gather_features(path: str | Path, parts: Sequence[str | Path]) -> None:
@@ -44,14 +66,12 @@ def gather_features(path: str | Path, parts: Sequence[str | Path]) -> None:
 
 
 def _create(path: str | Path, shape: tuple[int, ...], attributes: dict[str, Any]) -> zarr.Array:
-    group = zarr.create_group(path, zarr_format=3, attributes=attributes)
+    group = zarr.create_group(path, zarr_format=3, attributes=attributes, overwrite=True)
     return group.create_array(
         ARRAY,
         shape=shape,
         chunks=(1, *shape[1:]),
         dtype="float32",
-        # Every chunk is written, even one of zeros: gathering copies them all.
-        config={"write_empty_chunks": True},
         # Chunks lie beside each other, not each in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,13 @@ from pose_splatter.embedding.body import body_size, movements
 from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
 from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map
 from pose_splatter.embedding.sphere import ViewSphere
-from pose_splatter.embedding.store import gather_features, read_features, write_embedding
+from pose_splatter.embedding.store import (
+    gather_features,
+    read_features,
+    read_map,
+    write_embedding,
+    write_embedding_h5,
+)
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.model import NetworkConfig, PoseSplatter
 from pose_splatter.tracking import Track
@@ -168,6 +175,38 @@ def test_the_table_says_which_frame_of_the_videos(tmp_path):
     np.testing.assert_allclose(table[["z1", "z2", "z3"]], stored, rtol=1e-5)
     assert stored.dtype == np.float32
     assert np.isnan(stored[1]).all()
+
+
+def test_hdf5_is_as_matlab_reads_it(tmp_path):
+    """Plain numbers and text of fixed length, as the table of the map says them."""
+    random = np.random.default_rng(0)
+    embedding = random.normal(size=(4, 3))
+    names = ["x", "y", "time", "heading", "height", "speed"]
+    table = pd.DataFrame(random.normal(size=(4, 6)), columns=names)
+    table.loc[1, ["x", "y", "heading", "height", "speed"]] = embedding[1] = np.nan
+    table.assign(recording="007", frame=range(4)).to_csv(tmp_path / "map.csv", index=False)
+    table = read_map(tmp_path / "map.csv")
+    assert table["recording"].tolist() == ["007"] * 4
+    path = tmp_path / "embedding.h5"
+    write_embedding_h5(path, embedding, table, np.arange(10, 50, 10), "007")
+    with h5py.File(path) as file:
+        np.testing.assert_allclose(file["embedding"][:], embedding, rtol=1e-6)
+        np.testing.assert_allclose(file["map"][:], table[["x", "y"]], rtol=1e-6)
+        assert file["frame"][:].tolist() == [0, 1, 2, 3]
+        assert file["source_frame"][:].tolist() == [10, 20, 30, 40]
+        units = {name: file[name].attrs["units"].decode() for name in names[2:]}
+        for name in units:
+            np.testing.assert_array_equal(file[name][:], table[name])
+        assert units == {
+            **{"time": "seconds", "heading": "radians"},
+            **{"height": "body sizes", "speed": "body sizes per second"},
+        }
+        assert file.attrs["recording"] == b"007"
+        for array in file.values():
+            assert array.dtype in (np.float32, np.float64, np.int64)
+            assert array.compression is None
+            for name in array.attrs:
+                assert not array.attrs.get_id(name).get_type().is_variable_str()
 
 
 def test_a_map_keeps_neighbours_and_is_the_same_twice():

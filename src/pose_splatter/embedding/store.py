@@ -1,4 +1,4 @@
-"""Files of the embedding: features.zarr, written in parts, and embedding.npy and .csv."""
+"""Files of the embedding: features.zarr, written in parts, and embedding.npy, .csv and .h5."""
 
 import logging
 import shutil
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import zarr
@@ -15,6 +16,13 @@ from numpy import ndarray
 from pose_splatter.files import atomic_path, resumable_path
 
 ARRAY = "features"
+# What embedding.h5 holds of a frame's movements (see `body.movements`).
+UNITS = {
+    "heading": "radians",
+    "height": "body sizes",
+    "speed": "body sizes per second",
+    "time": "seconds",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -102,3 +110,32 @@ def write_embedding(
     table.insert(0, "frame", range(len(embedding)))
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def write_embedding_h5(
+    path: str | Path,
+    embedding: Float[ndarray, "frame component"],
+    table: pd.DataFrame,
+    source_frames: Int[ndarray, " frame"],
+    recording: str,
+) -> None:
+    """Write embedding.h5, which MATLAB's h5read reads as it is: numbers and text of fixed length.
+
+    /embedding float32 (frame component) and /map (frame 2), then a number per frame: /frame,
+    /source_frame, /heading, /height, /speed and /time, with their `units`. `table` is the
+    recording's part of map.csv.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["recording"] = np.bytes_(recording)
+        file["embedding"] = embedding.astype(np.float32)
+        file["map"] = table[["x", "y"]].to_numpy(np.float32)
+        file["frame"] = table["frame"].to_numpy(np.int64)
+        file["source_frame"] = source_frames.astype(np.int64)
+        for name, unit in UNITS.items():
+            file[name] = table[name].to_numpy(np.float64)
+            file[name].attrs["units"] = np.bytes_(unit)
+
+
+def read_map(path: str | Path) -> pd.DataFrame:
+    """Read map.csv; a recording's name is text, whatever it looks like."""
+    return pd.read_csv(path, dtype={"recording": str})

@@ -112,7 +112,7 @@ rule embedding_map:
             f"{EXPERIMENT}/embedding/map.png",
             category="Embedding",
             caption="captions/embedding_map.rst",
-            labels={"experiment": "{experiment}", "figure": "map"},
+            labels={"experiment": "{experiment}"},
         ),
     log:
         "logs/embedding_map/{experiment}.log",
@@ -135,13 +135,9 @@ rule embedding_page:
     input:
         table=f"{EXPERIMENT}/embedding/map.csv",
         images=preprocessed("images.zarr", applied_recordings),
+    # Not of the report: as a data URI it is too long for browsers.
     output:
-        report(
-            f"{EXPERIMENT}/embedding/map.html",
-            category="Embedding",
-            caption="captions/embedding_page.rst",
-            labels={"experiment": "{experiment}", "figure": "map with pictures"},
-        ),
+        f"{EXPERIMENT}/embedding/map.html",
     log:
         "logs/embedding_page/{experiment}.log",
     benchmark:

@@ -121,7 +121,6 @@ FILES = {
     "transforms.py": (f"{PACKAGE}/embedding/transforms.py", append, FIT),
     "maps.py": (f"{PACKAGE}/embedding/maps.py", append, MAP),
     "page.py": (f"{PACKAGE}/embedding/page.py", append, SHOW),
-    "embedding deleted": (f"{EXPERIMENT}/demo/embedding/embedding.npy", remove, EMBED),
 }
 
 
@@ -132,6 +131,13 @@ def test_a_file_reruns_what_reads_it(embedded, change):
         edit(path)
         run = embedded.dry_run(PAGE, HDF5)
     assert run.jobs() == expected
+
+
+def test_a_deleted_embedding_is_made_again_with_what_follows(embedded):
+    name = f"{EXPERIMENT}/demo/embedding/embedding.npy"
+    with embedded.changed(name) as path:
+        remove(path)
+        assert embedded.dry_run(name, PAGE, HDF5).jobs() == EMBED
 
 
 def test_no_embedding_is_made_unless_it_is_asked_for(finished):

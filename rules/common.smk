@@ -46,6 +46,15 @@ def code_of(name):
     return provenance.code_version(Path(SRC, "scripts", f"{name}.py"))
 
 
+def text_of(folder):
+    """The version of all rules and captions in a folder of the workflow."""
+    files = [
+        *Path(workflow.basedir, folder).rglob("*.smk"),
+        *Path(workflow.basedir, folder).rglob("*.rst"),
+    ]
+    return provenance.fingerprint({}, sorted(files))
+
+
 def settings(kind, *keys):
     """A params function: the named settings of the recording, preset or experiment asked for."""
 
@@ -274,6 +283,7 @@ def results_of(experiments):
             *rules.render.output,
             *rules.metrics_test.output,
             *rules.truth_against_prediction.output,
+            *rules.export_gaussians.output,
             *rules.viewer.output,
             *rules.chosen_frames.output,
             *rules.volumes.output,

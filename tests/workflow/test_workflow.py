@@ -101,6 +101,10 @@ def test_the_report_holds_every_figure_and_opens_offline(finished, tmp_path):
     script = workspace.folder / "src/scripts/training_curves.py"
     script.write_text(script.read_text() + "\n_unused = 1\n")
     assert workspace.dry_run(report).jobs() == {"training_curves": 2, "report_html": 1}
+    script.write_text(script.read_text().removesuffix("\n_unused = 1\n"))
+    caption = workspace.folder / "rules/captions/volumes.rst"
+    caption.write_text(caption.read_text() + "More words.\n")
+    assert workspace.dry_run(report).jobs() == {"report_html": 1}
 
 
 def test_logs_and_benchmarks_of_every_rule(finished):

@@ -17,7 +17,7 @@ from snakemake.exceptions import WorkflowError
 from pose_splatter import provenance
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import files_of
+from pose_splatter.paths import files_of
 
 try:
     config = resolve(config, Path(workflow.basedir, "config/schemas"))

@@ -3,27 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-CAMERA = "{camera}"  # in a path, where a camera's name goes
-
-
-def with_camera(pattern: str | Path, name: str) -> Path:
-    """The path of one camera's own file."""
-    return Path(str(pattern).replace(CAMERA, name))
-
-
-def files_of(path: str | Path, cameras: Sequence[str]) -> list[Path]:
-    """The files that a path stands for: of each camera where it has {camera} in it, of a folder."""
-    if CAMERA in str(path):
-        return [with_camera(path, name) for name in cameras]
-    path = Path(path)
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pose_splatter.calibration.camera import OPENCV_COEFFICIENTS, CalibratedCame
 from pose_splatter.calibration.checks import check_rig, check_size
 from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import CAMERA, with_camera
+from pose_splatter.paths import CAMERA, with_camera
 
 FORMATS = (hdf5, dannce, mammal, qualisys, anipose, nerfstudio, colmap, opencv)
 

@@ -12,7 +12,7 @@ def with_camera(pattern: str | Path, name: str) -> Path:
 
 
 def files_of(path: str | Path, cameras: Sequence[str]) -> list[Path]:
-    """A file; with {camera} in the path, that of each camera; the files in it, if it is a folder."""
+    """The file; that of each camera, with {camera} in the path; all in it, if it is a folder."""
     if CAMERA in str(path):
         return [with_camera(path, name) for name in cameras]
     path = Path(path)

@@ -44,7 +44,7 @@ def calibrated_camera(
     *,
     pixel_centers: Literal["integer", "half-integer"],
     name: str | None = None,
-    size: Sequence[float] | None = None,
+    size: Any = None,
     fisheye: bool = False,
 ) -> CalibratedCamera:
     """A camera from what was read, whose shapes are not known to be right.
@@ -58,6 +58,8 @@ def calibrated_camera(
     if R.shape == (3,):
         R = cv2.Rodrigues(R)[0]
     coefficients = numbers(where, "the distortion", distortion).ravel()
+    if size is not None:
+        size = numbers(where, "the size of the images", size, (2,)).tolist()
     limit = 4 if fisheye else OPENCV_COEFFICIENTS[-1]
     if coefficients[limit:].any():
         raise PoseSplatterError(
@@ -70,7 +72,7 @@ def calibrated_camera(
         rotation=R,
         translation=numbers(where, "the translation", translation, (3,)),
         distortion=coefficients[:limit],
-        size=None if size is None else (round(float(size[0])), round(float(size[1]))),
+        size=None if size is None else (round(size[0]), round(size[1])),
         fisheye=fisheye,
     )
 

@@ -3,7 +3,7 @@
 An image's quaternion (w x y z) and translation are world-to-camera, its camera's parameters pixels,
 with the centre of the first pixel at (0.5, 0.5) already (COLMAP's documentation, "Output format").
 Every image is a camera of ours, named after its file. Lens models are OpenCV's with fewer or more
-coefficients; FOV, thin prism and division models have no counterpart in OpenCV and are refused.
+coefficients; the others (FOV, thin prism, division and so on) are refused by their names.
 """
 
 import struct
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pose_splatter.calibration.camera import (
@@ -27,29 +26,31 @@ NAME = "COLMAP's folder (cameras and images, .bin or .txt)"
 
 @dataclass(frozen=True)
 class _Model:
-    """A lens model: how many focal lengths it has, and its coefficients in OpenCV's order."""
+    """A lens model: its focal lengths, then cx, cy, then coefficients in OpenCV's order."""
 
     name: str
-    focals: int
-    coefficients: tuple[int, ...] = ()  # places, in OpenCV's order, of those that follow cx, cy
+    n_focals: int
+    n_coefficients: int
     fisheye: bool = False
 
     @property
     def n_params(self) -> int:
-        return self.focals + 2 + len(self.coefficients)
+        return self.n_focals + 2 + self.n_coefficients
 
 
 # By the number that binary files have for them.
 MODELS = {
-    0: _Model("SIMPLE_PINHOLE", 1),
-    1: _Model("PINHOLE", 2),
-    2: _Model("SIMPLE_RADIAL", 1, (0,)),
-    3: _Model("RADIAL", 1, (0, 1)),
-    4: _Model("OPENCV", 2, (0, 1, 2, 3)),
-    5: _Model("OPENCV_FISHEYE", 2, (0, 1, 2, 3), fisheye=True),
-    6: _Model("FULL_OPENCV", 2, (0, 1, 2, 3, 4, 5, 6, 7)),
-    8: _Model("SIMPLE_RADIAL_FISHEYE", 1, (0,), fisheye=True),
-    9: _Model("RADIAL_FISHEYE", 1, (0, 1), fisheye=True),
+    0: _Model("SIMPLE_PINHOLE", 1, 0),
+    1: _Model("PINHOLE", 2, 0),
+    2: _Model("SIMPLE_RADIAL", 1, 1),
+    3: _Model("RADIAL", 1, 2),
+    4: _Model("OPENCV", 2, 4),
+    5: _Model("OPENCV_FISHEYE", 2, 4, fisheye=True),
+    6: _Model("FULL_OPENCV", 2, 8),
+    8: _Model("SIMPLE_RADIAL_FISHEYE", 1, 1, fisheye=True),
+    9: _Model("RADIAL_FISHEYE", 1, 2, fisheye=True),
+    14: _Model("SIMPLE_FISHEYE", 1, 0, fisheye=True),
+    15: _Model("FISHEYE", 2, 0, fisheye=True),
 }
 BY_NAME = {model.name: model for model in MODELS.values()}
 
@@ -100,20 +101,17 @@ def read(path: Path) -> list[CalibratedCamera]:
 
 
 def _camera(where: str, name: str, image: _Image, lens: _Lens) -> CalibratedCamera:
-    model, focals = lens.model, lens.params[: lens.model.focals]
-    principal = lens.params[model.focals : model.focals + 2]
-    distortion = np.zeros(max(model.coefficients, default=-1) + 1)
-    distortion[list(model.coefficients)] = lens.params[model.focals + 2 :]
+    focals, rest = lens.params[: lens.model.n_focals], lens.params[lens.model.n_focals :]
     w, *xyz = image.quaternion
     return calibrated_camera(
         where,
-        [[focals[0], 0, principal[0]], [0, focals[-1], principal[1]], [0, 0, 1]],
+        [[focals[0], 0, rest[0]], [0, focals[-1], rest[1]], [0, 0, 1]],
         Rotation.from_quat([*xyz, w]).as_matrix(),
         image.translation,
-        distortion,
+        rest[2:],
         name=name,
         size=lens.size,
-        fisheye=model.fisheye,
+        fisheye=lens.model.fisheye,
         pixel_centers="half-integer",
     )
 

@@ -9,6 +9,7 @@ integers, as Pose2Sim does, which hands these numbers to OpenCV; Qualisys does n
 also divides the distortion by 64, which all but removes it. We do not.)
 """
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,13 +19,16 @@ from pose_splatter.calibration.camera import OPENGL_AXES, CalibratedCamera, cali
 from pose_splatter.errors import PoseSplatterError
 
 NAME = "Qualisys .qca.txt"
+LAYOUT = re.compile(rb"<calibration[\s>].*<cameras?[\s>]", re.DOTALL)
 
 
 def recognises(path: Path) -> bool:
     if not path.is_file():
         return False
-    head = path.read_bytes()[:4096]
-    return b"<calibration" in head and b"<camera" in head
+    with path.open("rb") as file:
+        return (
+            re.search(rb"<calibration[\s>].*<cameras?[\s>]", file.read(4096), re.DOTALL) is not None
+        )
 
 
 def read(path: Path) -> list[CalibratedCamera]:

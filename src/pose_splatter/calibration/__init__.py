@@ -27,7 +27,8 @@ from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.paths import CAMERA, with_camera
 
-FORMATS = (hdf5, dannce, mammal, qualisys, anipose, nerfstudio, colmap, opencv)
+# MATLAB's files may be HDF5 too, and OpenCV's may be any YAML or JSON: the stricter come first.
+FORMATS = (dannce, hdf5, mammal, qualisys, anipose, nerfstudio, colmap, opencv)
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +129,9 @@ def _matched(
             "correct the names under cameras in config."
         )
     if len(cameras) != len(names):
+        counted = "1 camera" if len(cameras) == 1 else f"{len(cameras)} cameras"
         raise PoseSplatterError(
-            f"{path}: the file holds {len(cameras)} cameras{there}, but the recording lists "
+            f"{path}: the file holds {counted}{there}, but the recording lists "
             f"{len(names)} ({', '.join(names)}); list in config, under cameras, one name per "
             "calibrated camera, or the file's own names."
         )

@@ -80,15 +80,14 @@ def calibrated_camera(
 def numbers(where: str, what: str, values: Any, *shapes: tuple[int, ...]) -> Float[ndarray, "..."]:
     """`values` as an array of one of the shapes; axes of length 1 (3 x 1 vectors) do not count."""
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = None if values is None else np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         array = None
     if array is None or (shapes and array.squeeze().shape not in shapes):
         found = "is missing or no array of numbers" if array is None else f"has shape {array.shape}"
-        wanted = " or ".join(" x ".join(map(str, shape)) for shape in shapes) or "any number"
+        wanted = " or ".join(" x ".join(map(str, shape)) for shape in shapes) or "any"
         raise PoseSplatterError(
-            f"{where}: {what} {found}, but {wanted} of numbers are needed; export the calibration "
-            "again."
+            f"{where}: {what} {found}, but {wanted} numbers are needed; export the calibration again."
         )
     return array.squeeze() if shapes else array
 

@@ -42,9 +42,12 @@ def check_rig(path: str | Path, rig: CameraRig, *, sized: bool) -> None:
     `sized` says that the file gave the images' size, which was found right. Otherwise the principal
     points have to tell whether it is: they lie near the middle of an image.
     """
-    for camera, name in enumerate(rig.names):
-        where = f"{path}: camera {name} (index {camera})"
+    places = [f"{path}: camera {name} (index {index})" for index, name in enumerate(rig.names)]
+    for camera, where in enumerate(places):
         _check_numbers(where, rig, camera)
+    if not sized:
+        _check_orientation(path, rig)
+    for camera, where in enumerate(places):
         _check_lens(where, rig, camera, sized)
     _check_places(path, rig)
     _check_units(path, rig)
@@ -74,27 +77,32 @@ def _check_lens(where: str, rig: CameraRig, camera: int, sized: bool) -> None:
             "transposed, transpose it."
         )
     focal, principal = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
-    if (focal <= 0).any() or _off_center(principal, size) > (0.5 if sized else 0.25):
-        swapped = _off_center(principal, size[::-1]) < 0.1
+    off_center = np.abs(principal / size - 0.5).max()  # 0.5 is the edge
+    if (focal <= 0).any() or off_center > (0.5 if sized else 0.25):
         raise PoseSplatterError(
             f"{where} has focal lengths {focal.round(1).tolist()} and principal point "
             f"{principal.round(1).tolist()}, which do not fit its video of {rig.width} x "
-            f"{rig.height} pixels; "
-            + (
-                "they would fit if width and height were swapped: turn the videos as they were "
-                "when calibrated."
-                if swapped and (focal > 0).all()
-                else "use the calibration made at the videos' size."
-            )
+            f"{rig.height} pixels; use the calibration made at the videos' size."
         )
 
 
-def _off_center(principal: Float[ndarray, "2"], size: ndarray) -> float:
-    """How far from the middle, in widths and heights of the image: 0.5 is its edge."""
-    return float(np.abs(principal / size - 0.5).max())
+def _check_orientation(path: str | Path, rig: CameraRig) -> None:
+    """Refuse principal points that lie in the middle of images of swapped width and height."""
+    principal, size = rig.intrinsics[:, :2, 2], np.array([rig.width, rig.height])
+    as_it_is, swapped = (
+        np.median(np.abs(principal / sides - 0.5).max(axis=1)) for sides in (size, size[::-1])
+    )
+    if as_it_is > 0.1 and swapped < 0.05:
+        raise PoseSplatterError(
+            f"{path}: the principal points lie in the middle of images of {rig.height} x "
+            f"{rig.width} pixels, but the videos have {rig.width} x {rig.height}: width and height "
+            "are swapped; turn the videos as they were when calibrated."
+        )
 
 
 def _check_places(path: str | Path, rig: CameraRig) -> None:
+    if len(rig) < 2:
+        return
     distances = np.linalg.norm(rig.centers[:, None] - rig.centers, axis=-1)
     first, second = np.triu_indices(len(rig), k=1)
     pairs = distances[first, second]

@@ -18,15 +18,12 @@ KEYS = ("intrinsic", "rotation", "translation")
 
 
 def recognises(path: Path) -> bool:
-    if not (path.is_file() and h5py.is_hdf5(path)):
-        return False
-    with h5py.File(path, "r") as file:
-        return "camera_parameters" in file
+    return path.is_file() and h5py.is_hdf5(path)
 
 
 def read(path: Path) -> list[CalibratedCamera]:
     with h5py.File(path, "r") as file:
-        group = file["camera_parameters"]
+        group = file.get("camera_parameters", {})
         missing = [key for key in KEYS if key not in group]
         if missing:
             raise PoseSplatterError(

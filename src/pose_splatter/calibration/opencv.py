@@ -100,7 +100,8 @@ def _yaml_matrix(loader: _Loader, node: yaml.MappingNode) -> np.ndarray:
     return _matrix(loader.construct_mapping(node, deep=True))
 
 
-_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _yaml_matrix)
+for kind in ("opencv-matrix", "opencv-nd-matrix"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", _yaml_matrix)
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -137,12 +138,14 @@ def _plain(value: Any) -> Any:
 
 def _matrix(fields: dict[str, Any]) -> np.ndarray:
     data = np.asarray(fields["data"], dtype=np.float64)
-    rows, columns = int(fields["rows"]), int(fields["cols"])
-    return data.reshape(rows, columns) if data.size == rows * columns else data  # of more channels
+    if "rows" not in fields:  # opencv-nd-matrix, of any number of axes
+        return data
+    shape = int(fields["rows"]), int(fields["cols"])
+    return data.reshape(shape) if data.size == shape[0] * shape[1] else data  # of more channels
 
 
 def _from_xml(element: ElementTree.Element) -> Any:
-    if element.get("type_id") == "opencv-matrix":
+    if element.get("type_id") in ("opencv-matrix", "opencv-nd-matrix"):
         fields = {child.tag: child.text or "" for child in element}
         return _matrix(fields | {"data": fields["data"].split()})
     if len(element) and all(child.tag == "_" for child in element):

@@ -87,7 +87,7 @@ def numbers(where: str, what: str, values: Any, *shapes: tuple[int, ...]) -> Flo
         found = "is missing or no array of numbers" if array is None else f"has shape {array.shape}"
         wanted = " or ".join(" x ".join(map(str, shape)) for shape in shapes) or "any"
         raise PoseSplatterError(
-            f"{where}: {what} {found}, but {wanted} numbers are needed; export the calibration again."
+            f"{where}: {what} {found}, but {wanted} numbers are needed; export it again."
         )
     return array.squeeze() if shapes else array
 

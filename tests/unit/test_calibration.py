@@ -502,6 +502,19 @@ def fisheye_nerfstudio(folder: Path) -> Path:
     return folder / "transforms.json"
 
 
+def fisheye_ros(folder: Path) -> Path:
+    """ROS's names, in plain YAML."""
+    blocks = [
+        f"{name}:\n  distortion_model: equidistant\n"
+        f"  camera_matrix: {{rows: 3, cols: 3, data: {K[n].ravel().tolist()}}}\n"
+        f"  distortion_coefficients: {{rows: 1, cols: 4, data: {FISHEYE.tolist()}}}\n"
+        f"  extrinsics: {np.column_stack([R[n], T[n]]).tolist()}\n"
+        for n, name in enumerate(NAMES)
+    ]
+    (folder / "rig.yaml").write_text("".join(blocks))
+    return folder / "rig.yaml"
+
+
 def fisheye_opencv(folder: Path) -> Path:
     (folder / "calib").mkdir()
     for camera, name in enumerate(NAMES):
@@ -510,7 +523,9 @@ def fisheye_opencv(folder: Path) -> Path:
     return folder / "calib"
 
 
-@pytest.mark.parametrize("write", [fisheye_anipose, fisheye_nerfstudio, fisheye_opencv])
+@pytest.mark.parametrize(
+    "write", [fisheye_anipose, fisheye_nerfstudio, fisheye_opencv, fisheye_ros]
+)
 def test_fisheye_lenses(tmp_path, write):
     rig = read(write(tmp_path))
     assert rig.fisheye == NAMES
@@ -868,6 +883,10 @@ FILE_CASES = {
     "a fourth radial coefficient": (
         edited(write_nerfstudio, '"k3"', '"k4"'),
         r"north has a fourth radial coefficient",
+    ),
+    "another distortion model": (
+        lambda folder: write_opencv(folder / "a.yml", charuco(0) | {"distortion_model": "mei"}),
+        "camera 0 has the distortion model mei",
     ),
     "a division model": (colmap_model("SIMPLE_DIVISION"), r"cameras\.txt: .*SIMPLE_DIVISION"),
 }

@@ -46,9 +46,13 @@ NAMES = {
     "width": ("imagewidth", "width"),
     "height": ("imageheight", "height"),
     "size": ("imagesize", "size", "resolution"),
+    "model": ("distortionmodel",),
+    "fisheye": ("fisheyemodel", "fisheye"),
 }
-Parts = list[tuple[str | None, dict[str, Any]]]  # names and contents of cameras
+BROWN_MODELS = ("plumbbob", "rationalpolynomial", "radtan", "brown", "opencv", "pinhole", "none")
 FISHEYE_MODELS = ("fisheye", "equidistant", "kannalabrandt")
+
+Parts = list[tuple[str | None, dict[str, Any]]]  # names and contents of cameras
 
 
 def recognises(path: Path) -> bool:
@@ -248,21 +252,21 @@ def _camera(where: str, content: dict[str, Any], name: str | None) -> Calibrated
         () if distortion is None else distortion,
         name=name,
         size=_get(content, "size") if width is None else (width, height),
-        fisheye=_is_fisheye(content),
+        fisheye=_is_fisheye(where, content),
         pixel_centers="integer",
     )
 
 
 def _pose(where: str, content: dict[str, Any]) -> tuple[Any, Any]:
     """Rotation (matrix or vector) and translation, on their own or as one matrix."""
-    extrinsics = _get(content, "extrinsics")
-    if _has_pose(content) or extrinsics is None:
-        if not _has_pose(content):
-            raise PoseSplatterError(
-                f"{where} has intrinsics but no rotation and translation (R and T): calibrate the "
-                "cameras together, so that they share a world."
-            )
+    if _has_pose(content):
         return _get(content, "R"), _get(content, "T")
+    extrinsics = _get(content, "extrinsics")
+    if extrinsics is None:
+        raise PoseSplatterError(
+            f"{where} has intrinsics but no rotation and translation (R and T); calibrate the "
+            "cameras together, so that they share a world."
+        )
     matrix = np.asarray(extrinsics, np.float64)
     if matrix.shape in ((3, 4), (4, 4)):
         return matrix[:3, :3], matrix[:3, 3]
@@ -274,10 +278,14 @@ def _pose(where: str, content: dict[str, Any]) -> tuple[Any, Any]:
     )
 
 
-def _is_fisheye(content: dict[str, Any]) -> bool:
-    normal = {_normal(key): value for key, value in content.items()}
-    models = [str(normal.get(key, "")).lower() for key in ("distortionmodel", "cameramodel")]
-    flags = [str(normal.get(key, "")).lower() for key in ("fisheyemodel", "fisheye")]
-    return any(_normal(model) in FISHEYE_MODELS for model in models) or any(
-        flag in ("1", "1.0", "true") for flag in flags
-    )
+def _is_fisheye(where: str, content: dict[str, Any]) -> bool:
+    """By OpenCV's own mark, or by the model's name, as ROS has it."""
+    if str(_get(content, "fisheye")).lower() in ("1", "1.0", "true"):
+        return True
+    model = _get(content, "model") or BROWN_MODELS[0]
+    if _normal(str(model)) not in BROWN_MODELS + FISHEYE_MODELS:
+        raise PoseSplatterError(
+            f"{where} has the distortion model {model}, which is not OpenCV's; calibrate with "
+            "plumb_bob, rational_polynomial or equidistant (fisheye)."
+        )
+    return _normal(str(model)) in FISHEYE_MODELS

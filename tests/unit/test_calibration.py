@@ -563,6 +563,16 @@ def test_a_file_per_camera(tmp_path):
         read_calibration(pattern, NAMES, *SIZE)
 
 
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path = write_anipose(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PoseSplatterError, match=r"calibration\.toml: .*Permission denied"):
+        read_calibration(path, NAMES, *SIZE)
+
+
 def test_files_of_a_folder(tmp_path):
     assert files_of(write_easymocap(tmp_path), NAMES) == [
         tmp_path / "calib/extri.yml",
@@ -648,7 +658,7 @@ RIG_CASES = {
         "do not fit its video of 160 x 120 pixels; use the calibration made at",
     ),
     "principal point outside": (changed(intrinsic=put((1, 0, 2), 170.0)), "east .*do not fit"),
-    "negative focal length": (changed(intrinsic=put((1, 0, 0), -300.0)), "east .*do not fit"),
+    "negative focal length": (changed(intrinsic=put((1, 0, 0), -300.0)), "east .*not above 0"),
     "one place": (changed(translation=put(slice(None), 0.0)), "all cameras stand at one place"),
     "a camera twice": (
         changed(rotation=repeated, translation=repeated),

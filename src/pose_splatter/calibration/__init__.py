@@ -75,7 +75,12 @@ def read_cameras(path: str | Path) -> Calibration:
     path = Path(path)
     if not path.exists():
         raise PoseSplatterError(f"{path}: no such calibration; correct calibration in config.")
-    module = next((module for module in FORMATS if module.recognises(path)), None)
+    try:
+        module = next((module for module in FORMATS if module.recognises(path)), None)
+    except OSError as error:
+        raise PoseSplatterError(
+            f"{path}: cannot read the calibration ({error.strerror}); give yourself the permission."
+        ) from error
     if module is None:
         known = "; ".join(module.NAME for module in FORMATS)
         raise PoseSplatterError(

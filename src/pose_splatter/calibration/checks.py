@@ -71,14 +71,19 @@ def _check_numbers(where: str, rig: CameraRig, camera: int) -> None:
 
 def _check_lens(where: str, rig: CameraRig, camera: int, sized: bool) -> None:
     intrinsics, size = rig.intrinsics[camera], np.array([rig.width, rig.height])
-    if not np.allclose(intrinsics[2], [0, 0, 1]) or intrinsics[1, 0]:
+    if not np.allclose([intrinsics[1, 0], *intrinsics[2]], [0, 0, 0, 1], atol=1e-6):
         raise PoseSplatterError(
             f"{where} has an intrinsic matrix that is not fx, s, cx; 0, fy, cy; 0, 0, 1; if it is "
             "transposed, transpose it."
         )
     focal, principal = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
+    if (focal <= 0).any():
+        raise PoseSplatterError(
+            f"{where} has focal lengths {focal.round(1).tolist()}, which are not above 0; calibrate "
+            "it again."
+        )
     off_center = np.abs(principal / size - 0.5).max()  # 0.5 is the edge
-    if (focal <= 0).any() or off_center > (0.5 if sized else 0.25):
+    if off_center > (0.5 if sized else 0.25):
         raise PoseSplatterError(
             f"{where} has focal lengths {focal.round(1).tolist()} and principal point "
             f"{principal.round(1).tolist()}, which do not fit its video of {rig.width} x "

@@ -29,8 +29,9 @@ COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
 def recognises(path: Path) -> bool:
     if not path.is_file():
         return False
-    content = path.read_bytes()
-    return content.lstrip()[:1] == b"{" and b'"transform_matrix"' in content
+    with path.open("rb") as file:
+        start = file.read(64)
+        return start.lstrip()[:1] == b"{" and b'"transform_matrix"' in start + file.read()
 
 
 def read(path: Path) -> list[CalibratedCamera]:

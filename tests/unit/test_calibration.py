@@ -11,11 +11,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from pose_splatter.calibration import read_calibration, read_cameras
+from pose_splatter.calibration.checks import check_rig
 from pose_splatter.cameras import (
     INTEGER_PIXEL_CENTRES,
     CameraRig,
@@ -26,7 +29,7 @@ from pose_splatter.cameras import (
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.paths import files_of
 
-from ..conftest import ring_rig
+from ..conftest import look_at, ring_rig
 
 DATA = Path(__file__).parents[1] / "data/calibration"
 SIZE = (160, 120)
@@ -685,6 +688,40 @@ def test_a_rig_that_cannot_be_is_refused(tmp_path, case):
     with pytest.raises(PoseSplatterError, match=rf"calibration\.h5: .*{words}") as refused:
         read_calibration(write(tmp_path), NAMES, *SIZE)
     assert "\n" not in str(refused.value)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_cameras=st.integers(2, 8),
+    unit=st.sampled_from([1e-3, 1.0, 25.4]),
+    world=st.sampled_from(["animal", "first camera", "elsewhere"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_sound_rig_is_not_refused(seed, n_cameras, unit, world):
+    """Cameras anywhere around an animal, in any unit, in a world laid anywhere."""
+    random = np.random.default_rng(seed)
+    directions = random.normal(size=(n_cameras, 3)) * [1, 1, 0.6]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    eyes = directions * random.uniform(300, 1500, (n_cameras, 1))
+    rotations = np.stack([look_at(eye, random.uniform(-30, 30, 3)) for eye in eyes])
+    origin, axes = {
+        "animal": (np.zeros(3), np.eye(3)),
+        "first camera": (eyes[0], rotations[0]),
+        "elsewhere": (random.normal(0, 5000, 3), Rotation.random(rng=random).as_matrix()),
+    }[world]
+    focal = random.uniform(0.7, 2.0) * SIZE[0]
+    rig = CameraRig(
+        names=tuple(map(str, range(n_cameras))),
+        width=SIZE[0],
+        height=SIZE[1],
+        intrinsics=np.tile(
+            np.array([[focal, 0, 80], [0, focal, 60], [0, 0, 1]]), (n_cameras, 1, 1)
+        ),
+        rotations=rotations @ axes.T,
+        translations=unit * np.einsum("cij,cj->ci", rotations, origin - eyes),
+        distortions=np.zeros((n_cameras, 5)),
+    )
+    check_rig("rig", rig, sized=False)
 
 
 def test_a_camera_at_the_worlds_origin_is_no_mistake(tmp_path):

@@ -79,8 +79,8 @@ def _check_lens(where: str, rig: CameraRig, camera: int, sized: bool) -> None:
     focal, principal = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
     if (focal <= 0).any():
         raise PoseSplatterError(
-            f"{where} has focal lengths {focal.round(1).tolist()}, which are not above 0; calibrate "
-            "it again."
+            f"{where} has focal lengths {focal.round(1).tolist()}, which are not above 0; "
+            "calibrate it again."
         )
     off_center = np.abs(principal / size - 0.5).max()  # 0.5 is the edge
     if off_center > (0.5 if sized else 0.25):

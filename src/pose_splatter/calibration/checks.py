@@ -49,8 +49,8 @@ def check_rig(path: str | Path, rig: CameraRig, *, sized: bool) -> None:
         _check_orientation(path, rig)
     for camera, where in enumerate(places):
         _check_lens(where, rig, camera, sized)
-    _check_places(path, rig)
     _check_units(path, rig)
+    _check_places(path, rig)
     _check_common_view(path, rig)
 
 

@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from pose_splatter import provenance
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.paths import files_of
 
 try:
     config = resolve(config, Path(workflow.basedir, "config/schemas"))
@@ -97,9 +98,11 @@ def camera_files(kind):
     return files
 
 
-def calibration_file(wildcards):
-    path = section_of("recording", wildcards.recording)["calibration"]
-    return existing(path, wildcards.recording, "calibration")
+def calibration_files(wildcards):
+    """The file of a recording's calibration; all of them, where it is a folder or a pattern."""
+    settings = section_of("recording", wildcards.recording)
+    files = files_of(settings["calibration"], settings["cameras"])
+    return [existing(str(path), wildcards.recording, "calibration") for path in files]
 
 
 def lines_file(wildcards):

@@ -27,7 +27,7 @@ from pose_splatter.files import save_json
 from pose_splatter.frames import foreground
 from pose_splatter.plots import BLUE, GREY, HELDOUT_COLOR
 from pose_splatter.progress import track
-from pose_splatter.video import read_frames
+from pose_splatter.video import RecordingDescription, read_frames, shifted
 
 MAX_OFFSET = 30  # frames by which a camera may be off, at most
 WINDOWS, WINDOW = 6, 240  # runs of frames that are looked at, spread over a long recording
@@ -68,12 +68,18 @@ class CameraTiming:
 
 @dataclass(frozen=True)
 class Synchronization:
-    """What was found of a recording's cameras, in the rig's order."""
+    """What was found of a recording's cameras, in the rig's order.
 
+    `frame_offsets` are those of config, with which the masks were read: what was found comes on
+    top of them.
+    """
+
+    recording: str
     cameras: tuple[CameraTiming, ...]
     shifts: range
     windows: tuple[range, ...]
     reference: str
+    frame_offsets: Mapping[str, int]
 
     @property
     def verdict(self) -> str:
@@ -84,10 +90,20 @@ class Synchronization:
             return "off"
         return "cannot tell" if any(c.offset is None for c in self.cameras) else "ok"
 
-    def corrected(self, offsets: Mapping[str, int]) -> dict[str, int]:
-        """The frame_offsets that set right what was found, where config now has `offsets`."""
-        totals = {c.name: offsets.get(c.name, 0) + (c.offset or 0) for c in self.cameras}
+    @property
+    def corrected_offsets(self) -> dict[str, int]:
+        """The frame_offsets that set right what was found."""
+        totals = dict(self.frame_offsets)
+        for camera in self.cameras:
+            if camera.offset and not camera.drifts:
+                totals[camera.name] = totals.get(camera.name, 0) + camera.offset
         return {name: total for name, total in totals.items() if total}
+
+    @property
+    def config_line(self) -> str:
+        """The line of config that sets right what was found."""
+        offsets = [f"{name}: {offset}" for name, offset in self.corrected_offsets.items()]
+        return f"frame_offsets: {{{', '.join(offsets)}}}"
 
 
 # --- silhouettes -------------------------------------------------------------------------------
@@ -115,8 +131,8 @@ def read_outlines(
     outlines = []
     for camera, path in enumerate(track(masks, "reading masks", len(masks))):
         maps = undistortion_maps(rig, camera)
-        shifted = [frame + offsets[camera] for frame in frames]
-        outlines.append([_outline(picture, maps) for picture in read_frames(path, shifted, "grey")])
+        pictures = read_frames(path, shifted(frames, offsets[camera]), "grey")
+        outlines.append([_outline(picture, maps) for picture in pictures])
     return outlines
 
 
@@ -190,11 +206,34 @@ def _angular_extent(
 # --- offsets -----------------------------------------------------------------------------------
 
 
+def check_recording(
+    rig: CameraRig,
+    masks: Sequence[str | Path],
+    description: RecordingDescription,
+    heldout: Sequence[str],
+    recording: str,
+) -> Synchronization:
+    """Look at the mask videos of a recording; what is wrong with their timing is logged.
+
+    `rig` is that of the videos, as cameras.h5 holds it.
+    """
+    windows = choose_windows(description.source_frames)
+    frames = [frame for window in windows for frame in window]
+    outlines = read_outlines(rig, masks, frames, description.offsets)
+    offsets = dict(zip(rig.names, description.offsets, strict=True))
+    found = find_offsets(rig.undistorted(), outlines, windows, heldout, recording, offsets)
+    for sentence in describe(found):
+        logger.warning("WARNING: %s", sentence)
+    return found
+
+
 def find_offsets(
     rig: CameraRig,
     outlines: Sequence[Sequence[Outline | None]],
     windows: Sequence[range],
     heldout: Sequence[str] = (),
+    recording: str = "",
+    frame_offsets: Mapping[str, int] | None = None,
 ) -> Synchronization:
     """The whole frames by which cameras are off, up to MAX_OFFSET and a quarter of a window.
 
@@ -220,8 +259,14 @@ def find_offsets(
             )
         )
     reference = next(camera for camera in observed if offsets[camera] == 0)
-    shifts = range(-limit, limit + 1)
-    return Synchronization(tuple(cameras), shifts, tuple(windows), rig.names[reference])
+    return Synchronization(
+        recording=recording,
+        cameras=tuple(cameras),
+        shifts=range(-limit, limit + 1),
+        windows=tuple(windows),
+        reference=rig.names[reference],
+        frame_offsets=frame_offsets or {},
+    )
 
 
 def _all_costs(
@@ -340,7 +385,7 @@ def _certain(curves: Float[ndarray, "block shift"], limit: int) -> int | None:
 
 
 def _confidence(curves: Float[ndarray, "block shift"]) -> float:
-    """The share of draws of as many blocks, with replacement, that clearly prefer the same shift."""
+    """The share of draws of as many blocks, with replacement, that clearly agree on the shift."""
     count = len(curves)
     draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
     known = np.isfinite(curves)
@@ -370,18 +415,15 @@ def _median(values: Float[ndarray, " value"]) -> float:
 # --- what people see ---------------------------------------------------------------------------
 
 
-def describe(found: Synchronization, recording: str, offsets: Mapping[str, int]) -> list[str]:
-    """What is wrong, a sentence each, and the line of config that mends it; none where all is well.
-
-    `offsets` are the frame_offsets that config has now, with which the masks were read.
-    """
+def describe(found: Synchronization) -> list[str]:
+    """What is wrong, a sentence each, and how to mend it; nothing where all is well."""
     sentences = []
     for camera in found.cameras:
         if camera.drifts:
             sentences.append(
                 f"camera {camera.name} is off by {_course(camera, found.windows)}: frames were "
                 "lost or repeated on the way, which no shift corrects; use the frames before or "
-                f"after that (frames: start and stop under recordings: {recording} in config)."
+                f"after that (recordings: {found.recording}: frames in config)."
             )
         elif camera.offset is None:
             sentences.append(
@@ -395,8 +437,8 @@ def describe(found: Synchronization, recording: str, offsets: Mapping[str, int])
             )
     if any(camera.offset and not camera.drifts for camera in found.cameras):
         sentences.append(
-            f"to correct this, write {config_line(found.corrected(offsets))} under recordings: "
-            f"{recording} in config."
+            f"to correct this, write {found.config_line} under recordings: {found.recording} in "
+            "config."
         )
     return sentences
 
@@ -413,36 +455,25 @@ def _signed(offset: int) -> str:
     return f"{'+' if offset > 0 else '-'} {abs(offset)}"
 
 
-def config_line(offsets: Mapping[str, int]) -> str:
-    """The line of config that says so."""
-    return f"frame_offsets: {{{', '.join(f'{name}: {n}' for name, n in offsets.items())}}}"
-
-
-def save_synchronization(
-    path: str | Path, found: Synchronization, recording: str, offsets: Mapping[str, int]
-) -> None:
+def save_synchronization(path: str | Path, found: Synchronization) -> None:
     """Write synchronization.json."""
+    cameras = [asdict(camera) for camera in found.cameras]
     save_json(
         path,
         {
             "verdict": found.verdict,
+            "remarks": describe(found),
             "reference": found.reference,
-            "frame_offsets": dict(offsets),
-            "corrected_frame_offsets": found.corrected(offsets),
-            "remarks": describe(found, recording, offsets),
-            "shifts": list(found.shifts),
+            "frame_offsets": dict(found.frame_offsets),
+            "corrected_frame_offsets": found.corrected_offsets,
             "windows": [[window.start, window.stop] for window in found.windows],
-            "cameras": {
-                camera.name: {key: value for key, value in asdict(camera).items() if key != "name"}
-                for camera in found.cameras
-            },
+            "shifts": list(found.shifts),
+            "cameras": {camera.pop("name"): camera for camera in cameras},
         },
     )
 
 
-def plot_synchronization(
-    found: Synchronization, heldout: Sequence[str], offsets: Mapping[str, int], title: str
-) -> Figure:
+def plot_synchronization(found: Synchronization, heldout: Sequence[str]) -> Figure:
     """What is left between a camera and the others at every shift, a panel for each camera.
 
     Orange panels are held-out cameras. The lowest point is where a camera is in step; it is filled
@@ -465,9 +496,8 @@ def plot_synchronization(
         axis.set_visible(False)
     figure.supxlabel("shift (frames)")
     figure.supylabel("left between silhouettes (pixels)")
-    line = config_line(found.corrected(offsets))
-    fix = f": config needs {line}" if found.verdict == "off" else ""
-    figure.suptitle(f"{title}: {found.verdict}{fix}")
+    fix = f", config needs {found.config_line}" if found.verdict == "off" else ""
+    figure.suptitle(f"{found.recording}, synchronization: {found.verdict}{fix}")
     return figure
 
 

@@ -86,6 +86,6 @@ def test_cameras_that_disagree(tmp_path, counting):
 
 def test_description_round_trip(tmp_path, counting):
     description = describe_recording([counting], [counting], start=5, step=3)
-    assert description == RecordingDescription(64, 48, 30.0, 5, 50, 3)
+    assert description == RecordingDescription(64, 48, 30.0, 5, 50, 3, (0,))
     save_description(tmp_path / "videos.json", description)
     assert load_description(tmp_path / "videos.json").source_frames == range(5, 50, 3)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,8 +39,6 @@ MIN_MARGIN = 1.02  # by this factor, at least, the next best shift must leave mo
 DRAWS = 500
 
 logger = logging.getLogger(__name__)
-
-Outline = Float[ndarray, "point 2"]
 
 
 @dataclass(frozen=True)
@@ -120,86 +118,102 @@ def choose_windows(frames: range) -> tuple[range, ...]:
     return tuple(range(start, start + WINDOW) for start in starts)
 
 
+@dataclass(frozen=True)
+class Outlines:
+    """The convex hulls of one camera's silhouettes, in consecutive frames.
+
+    `points` are those of all frames one after the other (undistorted pixels), `counts` how many are
+    each frame's: none where the mask is empty or reaches the picture's edge, beyond which the
+    animal may go on.
+    """
+
+    points: Float[ndarray, "point 2"]
+    counts: Int[ndarray, " frame"]
+
+    @classmethod
+    def of(cls, hulls: Sequence[Float[ndarray, "_ 2"]]) -> "Outlines":
+        """One array of points for each frame."""
+        points = np.concatenate([np.empty((0, 2)), *hulls])
+        return cls(points, np.array([len(hull) for hull in hulls], int))
+
+
 def read_outlines(
     rig: CameraRig, masks: Sequence[str | Path], frames: Sequence[int], offsets: Sequence[int]
-) -> list[list[Outline | None]]:
-    """The silhouettes' convex hulls (undistorted pixels) in every camera and frame.
+) -> list[Outlines]:
+    """The outlines of every camera in the given frames.
 
-    None where the mask is empty or reaches the picture's edge, beyond which it may go on. `rig` is
-    that of the videos; camera c's frame n + offsets[c] is read for frame n.
+    `rig` is that of the videos; camera c's frame n + offsets[c] is read for frame n.
     """
     outlines = []
     for camera, path in enumerate(track(masks, "reading masks", len(masks))):
         maps = undistortion_maps(rig, camera)
         pictures = read_frames(path, shifted(frames, offsets[camera]), "grey")
-        outlines.append([_outline(picture, maps) for picture in pictures])
+        outlines.append(Outlines.of([_convex_hull(picture, maps) for picture in pictures]))
     return outlines
 
 
-def _outline(
+def _convex_hull(
     picture: UInt8[ndarray, "height width"],
     maps: tuple[Float[ndarray, "height width"], Float[ndarray, "height width"]] | None,
-) -> Outline | None:
+) -> Float[ndarray, "point 2"]:
     mask = foreground(picture)
     if mask[[0, -1]].any() or mask[:, [0, -1]].any():
-        return None
+        return np.empty((0, 2))
     if maps is not None:
         mask = foreground(cv2.remap(picture, *maps, cv2.INTER_LINEAR))
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
-        return None
+        return np.empty((0, 2))
     return cv2.convexHull(max(contours, key=cv2.contourArea))[:, 0] + 0.5
 
 
 def tangent_planes(
-    rig: CameraRig, pair: tuple[int, int], outlines: Sequence[Sequence[Outline | None]]
+    rig: CameraRig, pair: tuple[int, int], outlines: Sequence[Outlines]
 ) -> tuple[Float[ndarray, "frame 2"], Float[ndarray, "frame 2"]]:
     """The two planes through both cameras of a pair that touch the silhouette, as either sees them.
 
     Angles about the line between the cameras, as the pixels by which the plane's picture moves;
     NaN where the animal is not seen or that line runs through it. `rig` holds plain pinholes.
     """
-    rays = [_rays(rig, camera, outlines[camera]) for camera in pair]
+    rays = [_rays(rig, camera, outlines[camera].points) for camera in pair]
     axis = rig.centers[pair[1]] - rig.centers[pair[0]]
     axis = axis / np.linalg.norm(axis)
-    seen = [ray for frame in rays[0] if frame is not None for ray in frame]
-    ahead = np.mean(seen, axis=0) if seen else rig.rotations[pair[0], 2]
+    ahead = rays[0].mean(axis=0) if len(rays[0]) else rig.rotations[pair[0], 2]
     ahead = ahead - (ahead @ axis) * axis
     ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-30)
     basis = np.stack([ahead, np.cross(axis, ahead)], axis=1)
     # A plane that turns by a small angle moves in the picture by focal length times the sine of
-    # what lies between the ray and the axis.
+    # what lies between ray and axis.
     focal = rig.intrinsics[list(pair), 0, 0].mean()
-    sine = np.median(np.linalg.norm(np.array(seen) @ basis, axis=1)) if seen else 0.0
-    planes = [focal * sine * _angular_extent(frames, basis) for frames in rays]
-    return planes[0], planes[1]
+    pixels = focal * _median(np.linalg.norm(rays[0] @ basis, axis=1))
+    first, second = (
+        pixels * _angular_extent(ray @ basis, outlines[camera].counts)
+        for camera, ray in zip(pair, rays, strict=True)
+    )
+    return first, second
 
 
 def _rays(
-    rig: CameraRig, camera: int, outlines: Sequence[Outline | None]
-) -> list[Float[ndarray, "point 3"] | None]:
-    """Unit vectors, in the world, from the camera to the points of each outline."""
+    rig: CameraRig, camera: int, points: Float[ndarray, "point 2"]
+) -> Float[ndarray, "point 3"]:
+    """Unit vectors, in the world, from the camera to points of its picture."""
     to_world = np.linalg.inv(rig.intrinsics[camera]).T @ rig.rotations[camera]
-    rays: list[Float[ndarray, "point 3"] | None] = []
-    for points in outlines:
-        if points is None:
-            rays.append(None)
-            continue
-        directions = np.column_stack([points, np.ones(len(points))]) @ to_world
-        rays.append(directions / np.linalg.norm(directions, axis=1, keepdims=True))
-    return rays
+    rays = np.column_stack([points, np.ones(len(points))]) @ to_world
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 
 def _angular_extent(
-    rays: Sequence[Float[ndarray, "point 3"] | None], basis: Float[ndarray, "3 2"]
+    directions: Float[ndarray, "point 2"], counts: Int[ndarray, " frame"]
 ) -> Float[ndarray, "frame 2"]:
-    extent = np.full((len(rays), 2), np.nan)
-    for frame, directions in enumerate(rays):
-        if directions is not None:
-            x, y = (directions @ basis).T
-            angles = np.arctan2(y, x)
-            if np.ptp(angles) < MAX_WIDTH:
-                extent[frame] = angles.min(), angles.max()
+    """The least and the greatest angle of each frame's directions."""
+    extent = np.full((len(counts), 2), np.nan)
+    seen = counts > 0
+    if seen.any():
+        angles = np.arctan2(directions[:, 1], directions[:, 0])
+        starts = (np.cumsum(counts) - counts)[seen]
+        ends = np.minimum.reduceat(angles, starts), np.maximum.reduceat(angles, starts)
+        extent[seen] = np.stack(ends, axis=1)
+        extent[extent[:, 1] - extent[:, 0] > MAX_WIDTH] = np.nan
     return extent
 
 
@@ -229,7 +243,7 @@ def check_recording(
 
 def find_offsets(
     rig: CameraRig,
-    outlines: Sequence[Sequence[Outline | None]],
+    outlines: Sequence[Outlines],
     windows: Sequence[range],
     heldout: Sequence[str] = (),
     recording: str = "",
@@ -271,7 +285,7 @@ def find_offsets(
 
 def _all_costs(
     rig: CameraRig,
-    outlines: Sequence[Sequence[Outline | None]],
+    outlines: Sequence[Outlines],
     windows: Sequence[range],
     observed: Sequence[int],
     limit: int,

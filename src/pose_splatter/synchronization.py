@@ -30,7 +30,7 @@ from pose_splatter.progress import track
 from pose_splatter.video import RecordingDescription, read_frames, shifted
 
 MAX_OFFSET = 30  # frames by which a camera may be off, at most
-WINDOWS, WINDOW = 6, 240  # runs of frames that are looked at, spread over a long recording
+WINDOWS, WINDOW = 10, 150  # runs of frames that are looked at, spread over a long recording
 BLOCKS = 12  # of a window: frames that follow each other are alike, runs of them hardly are
 MIN_RESIDUAL = 0.05  # pixels: what is less is the rounding of a mask's edge to pixels
 MAX_WIDTH = np.pi / 2  # of a silhouette, seen from the line between two cameras
@@ -234,7 +234,7 @@ def check_recording(
     windows = choose_windows(description.source_frames)
     frames = [frame for window in windows for frame in window]
     outlines = read_outlines(rig, masks, frames, description.offsets)
-    offsets = dict(zip(rig.names, description.offsets, strict=True))
+    offsets = {n: o for n, o in zip(rig.names, description.offsets, strict=True) if o}
     found = find_offsets(rig.undistorted(), outlines, windows, heldout, recording, offsets)
     for sentence in describe(found):
         logger.warning("WARNING: %s", sentence)
@@ -257,7 +257,7 @@ def find_offsets(
     where most observed cameras agree.
     """
     observed = rig.without(heldout)
-    limit = min(MAX_OFFSET, min(len(window) for window in windows) // 4)
+    limit = max(min(MAX_OFFSET, min(len(window) for window in windows) // 4), 1)
     costs = _all_costs(rig, outlines, windows, observed, limit)
     offsets = _solve(_mean(costs, axis=0), observed, limit)
     cameras = []
@@ -268,7 +268,7 @@ def find_offsets(
                 name,
                 _certain(curves, limit),
                 _confidence(curves),
-                tuple(np.exp(_mean(curves, axis=0)).tolist()),
+                tuple(np.exp(_mean(curves, axis=0)).round(3).tolist()),
                 tuple(_certain(part, limit) for part in np.split(curves, len(windows))),
             )
         )
@@ -481,7 +481,7 @@ def save_synchronization(path: str | Path, found: Synchronization) -> None:
             "frame_offsets": dict(found.frame_offsets),
             "corrected_frame_offsets": found.corrected_offsets,
             "windows": [[window.start, window.stop] for window in found.windows],
-            "shifts": list(found.shifts),
+            "shifts": [found.shifts[0], found.shifts[-1]],
             "cameras": {camera.pop("name"): camera for camera in cameras},
         },
     )
@@ -538,4 +538,5 @@ def _draw_camera(axis: Axes, camera: CameraTiming, shifts: range, heldout: bool)
         fontweight="bold" if state not in ("in step", "cannot tell") else "normal",
     )
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.spines[["top", "right"]].set_visible(False)

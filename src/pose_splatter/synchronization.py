@@ -48,14 +48,14 @@ class CameraTiming:
     What the reference shows in frame n, the camera shows in frame n + `offset`; None where the
     animal moves too little to tell. `confidence` is the share of random draws of stretches of the
     recording that find the same shift. `residuals` are what is left between the silhouettes at
-    every shift (pixels, geometric mean over the other observed cameras and over time), `windows`
-    the offsets in each run of frames alone.
+    every shift (pixels, geometric mean over the other observed cameras and over time; None where
+    nothing could be compared), `windows` the offsets in each run of frames alone.
     """
 
     name: str
     offset: int | None
     confidence: float
-    residuals: tuple[float, ...]
+    residuals: tuple[float | None, ...]
     windows: tuple[int | None, ...]
 
     @property
@@ -268,7 +268,7 @@ def find_offsets(
                 name,
                 _certain(curves, limit),
                 _confidence(curves),
-                tuple(np.exp(_mean(curves, axis=0)).round(3).tolist()),
+                tuple(_rounded(np.exp(_mean(curves, axis=0)))),
                 tuple(_certain(part, limit) for part in np.split(curves, len(windows))),
             )
         )
@@ -292,10 +292,13 @@ def _all_costs(
 ) -> Float[ndarray, "block camera camera shift"]:
     """Log residuals between cameras a and b, b ahead of a by every shift from -2 to 2 limits.
 
-    NaN of a camera with itself, of two held-out ones, and where nothing can be compared.
+    NaN of a camera with itself, of two held-out ones, and where nothing can be compared, as in a
+    recording of less than two frames to a block.
     """
     count, shifts = len(rig), 4 * limit + 1
     costs = np.full((BLOCKS * len(windows), count, count, shifts), np.nan)
+    if min(len(window) for window in windows) < 2 * BLOCKS:
+        return costs
     for a, b in combinations(range(count), 2):
         if a in observed or b in observed:
             planes = tangent_planes(rig, (a, b), outlines)
@@ -411,6 +414,11 @@ def _confidence(curves: Float[ndarray, "block shift"]) -> float:
     return float(np.mean(same & (next_best - best > np.log(MIN_MARGIN))))
 
 
+def _rounded(curve: Float[ndarray, " shift"]) -> list[float | None]:
+    """To a thousandth, None for NaN: what JSON can hold."""
+    return [round(float(value), 3) if np.isfinite(value) else None for value in curve]
+
+
 def _lowest(curve: Float[ndarray, " shift"]) -> int:
     return int(np.argmin(np.nan_to_num(curve, nan=np.inf)))
 
@@ -518,12 +526,13 @@ def plot_synchronization(found: Synchronization, heldout: Sequence[str]) -> Figu
 def _draw_camera(axis: Axes, camera: CameraTiming, shifts: range, heldout: bool) -> None:
     color = HELDOUT_COLOR if heldout else BLUE
     axis.axvline(0, color=GREY, lw=0.8, ls=":")
-    axis.plot(shifts, camera.residuals, color=color, lw=1.5)
-    best = int(np.nanargmin(camera.residuals)) if np.isfinite(camera.residuals).any() else 0
+    residuals = np.array(camera.residuals, float)
+    axis.plot(shifts, residuals, color=color, lw=1.5)
+    best = _lowest(residuals)
     certain = camera.offset is not None
     axis.plot(
         shifts[best],
-        camera.residuals[best],
+        residuals[best],
         "o",
         color=color,
         markerfacecolor=color if certain and not camera.drifts else "white",

@@ -158,8 +158,8 @@ def test_recordings_that_are_short(n_frames):
     rig, balls = ring_rig(4), walking_balls(n_frames)
     masks = np.stack([silhouettes(rig, frame, radius=22) for frame in balls], axis=1)
     found = find_offsets(rig, [_outlines(camera) for camera in masks], [range(n_frames)])
-    assert {camera.offset for camera in found.cameras} <= {None, 0}
-    assert found.cameras[0].offset == (0 if n_frames == 24 else found.cameras[0].offset)
+    assert {camera.offset for camera in found.cameras} == {0 if n_frames == 24 else None}
+    plt.close(plot_synchronization(found, []))
 
 
 def test_windows_of_a_recording():

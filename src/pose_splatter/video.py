@@ -279,7 +279,8 @@ def read_frames(
 class _FrameIndex:
     """Frame numbers and time stamps: frame n has the n-th smallest stamp, whatever the rate.
 
-    Of a file that was cut off, only what comes before the first missing frame.
+    Of a file that was cut off, only what comes before the first missing frame; `missing` are the
+    others.
     """
 
     times: list[int]
@@ -289,30 +290,30 @@ class _FrameIndex:
 
     @classmethod
     def of(cls, path: str | Path, container: InputContainer, stream: VideoStream) -> "_FrameIndex":
-        packets: list[tuple[int, bool]] = []
-        last_sent, hidden, cut = None, 0, False
-        for packet in container.demux(stream):
-            if packet.is_corrupt:  # all that a reader gets of the frame at which a file ends
-                cut = True
-            elif packet.size and packet.is_discard:  # cut off by an editor, not shown
-                hidden += 1
-            elif packet.size and packet.pts is None:
-                raise PoseSplatterError(
-                    f"{path}: the file does not say when its frames are shown; put it into one "
-                    "that does: ffmpeg -i IN -c copy OUT.mp4."
-                )
-            elif packet.size and packet.pts is not None:
-                packets.append((packet.pts, packet.is_keyframe))
-                last_sent = packet.dts
-        packets.sort()
-        listed = stream.frames - hidden if "mp4" in container.format.name else 0
-        if cut or listed > len(packets):
+        sent = [
+            (packet.pts, packet.is_keyframe, packet.dts, packet.is_discard, packet.is_corrupt)
+            for packet in container.demux(stream)
+            if packet.size
+        ]
+        # Not shown are what an editor hid and what is left of the frame at which a file was cut.
+        shown = [(pts, key, dts) for pts, key, dts, hidden, cut in sent if not (hidden or cut)]
+        listed = stream.frames if "mp4" in container.format.name else 0
+        missing = max(listed - len(sent), 0) + sum(frame[-1] for frame in sent)
+        if missing and shown and (last := shown[-1][2]) is not None:
             # Frames are sent in another order than shown, but none after its time.
-            packets = [p for p in packets if last_sent is None or p[0] <= last_sent]
-        numbers = {pts: number for number, (pts, _) in enumerate(packets)}
-        keys = [number for number, (_, is_key) in enumerate(packets) if is_key]
-        missing = max(listed - len(packets), int(cut))
-        return cls([pts for pts, _ in packets], numbers, keys or [0], missing)
+            whole = [frame for frame in shown if frame[0] is not None and frame[0] <= last]
+            missing += len(shown) - len(whole)
+            shown = whole
+        times = [pts for pts, _, _ in shown if pts is not None]
+        if len(times) < len(shown):
+            raise PoseSplatterError(
+                f"{path}: the file does not say when its frames are shown; put it into one that "
+                "does: ffmpeg -i IN -c copy OUT.mp4."
+            )
+        times.sort()
+        numbers = dict(zip(times, range(len(times)), strict=True))
+        keys = sorted(numbers[pts] for pts, is_key, _ in shown if is_key and pts is not None)
+        return cls(times, numbers, keys or [0], missing)
 
     def late(self) -> tuple[int, ...]:
         """The numbers of the frames before which more than LATE usual intervals pass."""

@@ -141,11 +141,11 @@ def describe_recording(
     _compare_rates(infos[: len(videos)])
     for info in infos[: len(videos)]:
         _report_late_frames(info)
-    _require_frames(infos, start, stop)
-    both = offsets * 2 if masks else offsets
+    shifts = offsets * 2 if masks else offsets
+    ends = [info.n_frames - offset for info, offset in zip(infos, shifts, strict=True)]
+    _require_frames(infos, ends, start, stop)
     first = max(start, *(-offset for offset in offsets))
-    last = min(info.n_frames - offset for info, offset in zip(infos, both, strict=True))
-    last = last if stop is None else min(stop, last)
+    last = min(ends) if stop is None else min(stop, *ends)
     start += -(-(first - start) // step) * step  # the same frames as without offsets, but fewer
     if len(range(start, last, step)) < FEWEST_FRAMES:
         raise PoseSplatterError(
@@ -203,20 +203,27 @@ def _report_late_frames(info: VideoInfo) -> None:
         )
 
 
-def _require_frames(infos: Sequence[VideoInfo], start: int, stop: int | None) -> None:
-    """Every file must hold the frames that are used, and none may lack much of what others hold."""
+def _require_frames(
+    infos: Sequence[VideoInfo], ends: Sequence[int], start: int, stop: int | None
+) -> None:
+    """Every file must hold the frames that are used, and none may lack much of what others hold.
+
+    `ends` are where the files end in the recording's numbers. A camera that is off may stop with
+    the others or be as long as they are.
+    """
     reference = infos[0]
     longest = max(infos, key=lambda info: info.n_frames)
-    for info in infos:
+    for info, end in zip(infos, ends, strict=True):
         cut = f" (the file is cut off: {info.missing} frames are missing)" if info.missing else ""
-        lacking = longest.n_frames - info.n_frames
-        if lacking > CUT_TAIL if stop is None else info.n_frames < stop <= longest.n_frames:
+        lacking = min(longest.n_frames - info.n_frames, max(ends) - end)
+        short = max(info.n_frames, end) < stop <= longest.n_frames if stop else lacking > CUT_TAIL
+        if short:
             raise PoseSplatterError(
                 f"{info.path}: the video's last frame is {info.n_frames - 1}{cut}, but that of "
                 f"{longest.path} is {longest.n_frames - 1}; cut all cameras to the same frames, or "
                 f"set frames: stop to {info.n_frames} or less in config, if they start together."
             )
-        if lacking and stop is None:
+        if lacking and not stop:
             logger.warning(
                 "%s: the video stops %d frames before others%s; their last frames are left out",
                 info.path,

@@ -26,6 +26,13 @@ LATE = 1.5  # intervals between frames after which a frame is late: one or more 
 SAME_RATE = 0.01  # relative difference
 FEWEST_FRAMES = 3  # one each to train, validate and test
 
+# Files that hold video themselves. FFmpeg knows others too, texts among them, that name more files.
+OPENING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,asf,flv,mpeg,mpegts,mxf,nut,ogg,dv,ivf,gif,"
+    "mjpeg,yuv4mpegpipe,h264,hevc,m4v",
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,8 +63,8 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path}: no such video; correct the path pattern or the camera names in config."
         )
     try:
-        # A plain file whatever its name or content: no other protocol, no list of other files.
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+        # Said to be a file, or its name might be taken for that of a protocol.
+        with av.open(f"file:{path}", options=OPENING) as container:
             if not container.streams.video:
                 raise PoseSplatterError(f"{path}: the file holds no video stream; replace it.")
             stream = container.streams.video[0]

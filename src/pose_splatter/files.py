@@ -43,7 +43,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         finally:
             _remove(temporary)
     except OSError as error:
-        ours = str(temporary) in str(error) or Path(error.filename or "") in (path, *path.parents)
+        named = Path(error.filename) if error.filename else temporary
+        ours = str(temporary) in str(error) or named in (path, *path.parents)
         if error.errno in NOT_ALLOWED and ours:
             raise PoseSplatterError(
                 f"{path}: may not be written ({os.strerror(error.errno)}); make its folder "

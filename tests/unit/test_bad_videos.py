@@ -344,6 +344,7 @@ def test_names_are_names_and_nothing_else(recording, name):
         path.rename(folder / path.name)
     (folder / "video2.mp4").unlink()
     recording.video, recording.mask = f"{name}/video{{camera}}.mp4", f"{name}/mask{{camera}}.mp4"
+    recording.settings["frames"]["stop"] = 3
     words = [f"{name}/video2.mp4: no such video", "correct the path"]
     check(recording, words, recording.run())
     shutil.copy(folder / "video1.mp4", folder / "video2.mp4")
@@ -357,6 +358,7 @@ def test_a_relative_name_that_looks_like_a_protocol(recording):
     for camera in range(6):
         recording.path(recording.video, camera).rename(f"rat:{camera}.mp4")
     recording.video, recording.mask = "rat:{camera}.mp4", "files/mask{camera}.mp4"
+    recording.settings["frames"]["stop"] = 3
     calibration = recording.files / "calibration.h5"
     recording.files = Path()
     shutil.copy(calibration, "calibration.h5")

@@ -439,6 +439,7 @@ def _median(values: Float[ndarray, " value"]) -> float:
 
 def describe(found: Synchronization) -> list[str]:
     """What is wrong, a sentence each, and how to mend it; nothing where all is well."""
+    beyond = ", on top of config's frame_offsets" if found.frame_offsets else ""
     sentences = []
     for camera in found.cameras:
         if camera.drifts:
@@ -454,7 +455,7 @@ def describe(found: Synchronization) -> list[str]:
             )
         elif camera.offset:
             sentences.append(
-                f"camera {camera.name} is off by {abs(camera.offset)} frames: what camera "
+                f"camera {camera.name} is off by {abs(camera.offset)} frames{beyond}: what camera "
                 f"{found.reference} shows in frame n, it shows in frame n {_signed(camera.offset)}."
             )
     if any(camera.offset and not camera.drifts for camera in found.cameras):

@@ -177,9 +177,8 @@ def test_what_config_says_now_is_added_to(rig, caplog, tmp_path):
         found = check_recording(rig, MASKS, description, HELDOUT, "demo")
     assert found.cameras[2].offset == -5
     assert found.corrected_offsets == {}
-    assert "WARNING: camera 2 is off by 5 frames: what camera 0 shows in frame n, it shows in " in (
-        caplog.text
-    )
+    warning = "WARNING: camera 2 is off by 5 frames, on top of config's frame_offsets: what camera "
+    assert warning + "0 shows in frame n, it shows in frame n - 5." in caplog.text
     assert "write frame_offsets: {} under recordings: demo in config" in caplog.text
     save_synchronization(tmp_path / "synchronization.json", found)
     content = json.loads((tmp_path / "synchronization.json").read_text())

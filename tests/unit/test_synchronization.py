@@ -2,14 +2,16 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from pose_splatter.cameras import CameraRig, read_calibration
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, read_calibration
 from pose_splatter.plots import HELDOUT_COLOR
 from pose_splatter.synchronization import (
     MAX_OFFSET,
@@ -151,6 +153,26 @@ def test_masks_at_the_pictures_edge_do_not_count(tmp_path):
     assert (first.counts > 0).tolist() == [True, False, True]
     assert (second.counts > 0).tolist() == [False, True, False], "camera 1 is read a frame later"
     assert first.points.min() == pytest.approx(40.5, abs=1)
+
+
+def test_lenses_are_straightened(tmp_path):
+    """A mask as a lens shows it gives the outline that a pinhole sees."""
+    plain = ring_rig(1)
+    mask = silhouettes(plain, np.array([[0.0, 150, 0], [0, 190, 0]]), radius=30)[0]
+    lens = replace(plain, distortions=np.array([[-0.4, 0.1, 0, 0, 0]]))
+    pixels = np.stack(np.meshgrid(np.arange(160), np.arange(120)), axis=-1).astype(np.float64)
+    K = lens.intrinsics[0] - INTEGER_PIXEL_CENTRES
+    seen = cv2.undistortPoints(pixels.reshape(-1, 1, 2), K, lens.distortions[0], P=K)
+    maps = seen.reshape(120, 160, 2).astype(np.float32)
+    bent = cv2.remap(mask * np.uint8(255), maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
+    write_video(tmp_path / "0.mp4", bent[None])
+    rows, columns = np.nonzero(mask)
+    limits = [columns.min() + 0.5, rows.min() + 0.5], [columns.max() + 0.5, rows.max() + 0.5]
+    (straight,) = read_outlines(lens, [tmp_path / "0.mp4"], [0], [0])
+    (crooked,) = read_outlines(plain, [tmp_path / "0.mp4"], [0], [0])
+    for points, close in ((straight.points, True), (crooked.points, False)):
+        found = np.array([points.min(axis=0), points.max(axis=0)])
+        assert (np.abs(found - limits).max() <= 1.01) == close
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 3, 7, 24])

@@ -159,7 +159,7 @@ def test_lenses_are_straightened(tmp_path):
     """A mask as a lens shows it gives the outline that a pinhole sees."""
     plain = ring_rig(1)
     mask = silhouettes(plain, np.array([[0.0, 150, 0], [0, 190, 0]]), radius=30)[0]
-    lens = replace(plain, distortions=np.array([[-0.4, 0.1, 0, 0, 0]]))
+    lens = replace(plain, distortions=np.array([[-0.8, 0.1, 0, 0, 0]]))
     pixels = np.stack(np.meshgrid(np.arange(160), np.arange(120)), axis=-1).astype(np.float64)
     K = lens.intrinsics[0] - INTEGER_PIXEL_CENTRES
     seen = cv2.undistortPoints(pixels.reshape(-1, 1, 2), K, lens.distortions[0], P=K)

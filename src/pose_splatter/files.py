@@ -1,5 +1,6 @@
 """Writing files so that nobody ever sees half of one."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,10 @@ import numpy as np
 
 from pose_splatter.errors import PoseSplatterError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = 1 << 16  # bytes left on a disk that is full: the last block may stay free
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -19,17 +24,40 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Works for files and for folders (Zarr). The temporary name keeps the suffix, since writers
     such as `np.savez` and matplotlib choose their format from it. What a killed process left under
-    it is deleted by the next one.
+    it is deleted by the next one. Raises PoseSplatterError where the folder may not be written to
+    or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    _remove(temporary)
     try:
-        yield temporary
-        _move(temporary, path)
-    finally:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
+        try:
+            yield temporary
+            _move(temporary, path)
+        except (OSError, RuntimeError) as error:
+            _explain_full_disk(error, path)
+            raise
+        finally:
+            _remove(temporary)
+    except OSError as error:
+        named = Path(error.filename) if error.filename else temporary
+        ours = str(temporary) in str(error) or named in (path, *path.parents)
+        if error.errno in NOT_ALLOWED and ours:
+            raise PoseSplatterError(
+                f"{path}: may not be written ({os.strerror(error.errno)}); make its folder "
+                "writable, or run in a folder of your own."
+            ) from error
+        raise
+
+
+def _explain_full_disk(error: Exception, path: Path) -> None:
+    """Raise a sentence where there is no room: the writers of HDF5 and of PyTorch hardly say so."""
+    full = getattr(error, "errno", None) in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error)
+    if full or shutil.disk_usage(path.parent).free < FULL:
+        raise PoseSplatterError(
+            f"{path}: the disk is full; free some space, then run the same command again."
+        ) from error
 
 
 @contextmanager

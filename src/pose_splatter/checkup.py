@@ -380,7 +380,8 @@ def _look(
     return small, mask, foreground(mask_picture).mean(), border.mean(), grey
 
 
-def _named(rig: CameraRig, chosen: Bool[ndarray, " camera"]) -> str:
+def _named(rig: CameraRig, chosen: Any) -> str:
+    """The cameras for which `chosen` (one truth for each) is set."""
     names = [name for name, is_one in zip(rig.names, chosen, strict=True) if is_one]
     return f"{'camera' if len(names) == 1 else 'cameras'} {', '.join(names)}"
 
@@ -525,6 +526,12 @@ def check_agreement(sample: Sample, heldout: Sequence[str]) -> Verdict:
     )
 
 
+def _mean(values: Float[ndarray, " frame"]) -> float:
+    """The mean of what is not NaN; NaN where all is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
 def _whole(sample: Sample) -> UInt8[ndarray, "frame camera h w"]:
     """The masks of the frames in which no mask is cut off, where there are a few; else all."""
     whole = (sample.border == 0).all(axis=1) & sample.seen.all(axis=1)
@@ -583,10 +590,11 @@ def _measure(sample: Sample, heldout: Sequence[str]) -> HullMoments:
     """The moments of the sampled frames' hulls, as tracking measures them."""
     observed = sample.observed(heldout)
     rig = sample.rig.subset(observed)
+    all_seen: Any = sample.seen[:, observed].all(axis=1)
     return HullMoments.stack(
         [
             hull_moments(masks[observed], rig, GRID) if seen else HullMoments.absent()
-            for masks, seen in zip(sample.masks, sample.seen[:, observed].all(axis=1), strict=True)
+            for masks, seen in zip(sample.masks, all_seen, strict=True)
         ]
     )
 

@@ -22,6 +22,7 @@ from pose_splatter.errors import PoseSplatterError
 if TYPE_CHECKING:
     from pose_splatter.checkup import Checkup
 
+CONFIG = Path("config/config.yaml")
 SCHEMAS = "config/schemas"
 PREPROCESSED = ("images.zarr", "center_rotation.npz", "crop.json")
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -90,7 +91,7 @@ def _add_init(commands: Any) -> None:
     parser.add_argument("folder", type=Path, help="the folder of the recording")
     parser.add_argument(
         "--calibration",
-        help="the calibration file or folder, or a path with {camera} in it (default: searched for)",
+        help="calibration file or folder, or a path with {camera} in it (default: searched for)",
     )
     parser.add_argument(
         "--videos",
@@ -257,14 +258,17 @@ def _require_picture(path: Path) -> None:
 
 def _init(options: argparse.Namespace) -> None:
     from pose_splatter.discovery import discover
-    from pose_splatter.starter import write_config
+    from pose_splatter.files import save_text
+    from pose_splatter.starter import config_text, require_free
 
-    found = discover(options.folder, options.calibration, options.videos, options.masks)
     output = options.output or Path(f"config/{options.name}.yaml")
-    write_config(output, found, options.name, overwrite=options.force)
+    taken = _read_yaml(CONFIG) if CONFIG.is_file() else {}
+    require_free(output, options.name, taken, overwrite=options.force)
+    found = discover(options.folder, options.calibration, options.videos, options.masks)
+    save_text(output, config_text(output, found, options.name))
     for line in found.table():
         print(line)
-    print(f"\nWritten: {output}. Read it, then check the recording:\n")
+    print(f"\n{output} is written. Read it, then check the recording:\n")
     print(f"    pose-splatter check --config {shlex.quote(str(output))}")
 
 
@@ -338,7 +342,7 @@ def read_config(directory: Path, files: Sequence[Path] = ()) -> Settings:
 
     `files` change it one after the other, key by key, as snakemake's --configfile does.
     """
-    path = directory / "config/config.yaml"
+    path = directory / CONFIG
     if not path.is_file():
         raise PoseSplatterError(
             f"{path}: no such file; name with --directory the folder that holds config and results."

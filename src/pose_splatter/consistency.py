@@ -121,10 +121,8 @@ def find_culprits(masks: Masks, rig: CameraRig) -> list[int]:
         with_it = values[:, others]
         before = float(np.nanmean(with_it)) if np.isfinite(with_it).any() else 0.0
         gains[camera] = mean_agreement(masks, rig, others) - before
-    worst = max(gains.values())
-    return sorted(
-        (c for c in gains if gains[c] > max(OUTLIER, 0.7 * worst)), key=lambda c: -gains[c]
-    )
+    least = max(OUTLIER, 0.7 * max(gains.values()))
+    return sorted((c for c in gains if gains[c] > least), key=lambda c: -gains[c])
 
 
 def _conventions(rig: CameraRig) -> Iterator[Correction]:

@@ -132,7 +132,7 @@ rule contact_sheet:
         crop=f"{PREPROCESSED}/crop.json",
         cameras=f"{RECORDING}/cameras.h5",
         vertical_lines=f"{RECORDING}/vertical_lines.npz",
-        videos=camera_files("videos"),
+        videos=video_files,
     output:
         report(
             f"{PREPROCESSED}/contact_sheet.png",

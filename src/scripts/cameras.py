@@ -1,6 +1,7 @@
 """Bring a recording's calibration into one form, and check that its videos belong together."""
 
 from pose_splatter.cameras import read_calibration, save_cameras
+from pose_splatter.masks import check_masks
 from pose_splatter.progress import job
 from pose_splatter.video import describe_recording, save_description
 
@@ -9,6 +10,7 @@ with job(snakemake.log[0]):
     description = describe_recording(
         snakemake.input.videos, snakemake.input.masks, **settings["frames"]
     )
+    check_masks(snakemake.input.masks)
     rig = read_calibration(
         snakemake.input.calibration,
         tuple(settings["cameras"]),

@@ -19,11 +19,13 @@ from pose_splatter.segmentation.background import Background, gain
 
 SURE = 1.5  # times the threshold: there a change starts, to grow over all above the threshold
 BLUR = 0.8  # pixels: neighbours share what is there, but not the noise
+TINT = 2.0  # times the threshold: how far light from elsewhere may tint a shadow
 EVEN = 0.04  # how unevenly, at most, a shadow darkens its neighbourhood (log ratio)
 USUAL = 0.25  # of the count of the most frequent shading: shadows of one light look much the same
 CREST = 0.5  # of the evidence around: a pixel that the animal half covers has half of it
 SMALLEST = 0.02  # of the largest piece: what is smaller is noise
 HOLE = 0.01  # of the animal: what is smaller is a hole in the mask, not between the legs
+DIM_HOLE = 0.15  # the same of a hole through which the floor is not seen as it is
 MARGIN = 20  # pixels around what changed, within which edges are looked for
 
 # Shadings are binned by mean log ratio and by the ratios of red and of blue to green.
@@ -66,7 +68,8 @@ def calibrate_shadows(
     if settings.shadow < 1:
         for picture in pictures:
             scene = _Scene.of(picture, background)
-            shadow = scene.is_even() & (scene.unexplained(settings.shadow) < settings.threshold)
+            likely = scene.unexplained(settings.shadow) < TINT * settings.threshold
+            shadow = scene.is_even() & likely
             dim = scene.is_changed(settings.threshold) & (scene.shading_values()[..., 0] < DIM)
             shadow = cv2.morphologyEx((shadow & dim).view(np.uint8), cv2.MORPH_OPEN, SQUARE) > 0
             counts += np.bincount(scene.shading()[shadow], minlength=counts.size)
@@ -84,7 +87,8 @@ def segment(
     if not changed.any():
         return mask
     box = _box_around(changed, MARGIN)
-    mask[box] = clean(_divide(whole.cut(box), changed[box] > 0, camera.shadings, settings))
+    divided = _divide(whole.cut(box), changed[box] > 0, camera.shadings, settings)
+    mask[box] = clean(divided, changed[box])
     return mask
 
 
@@ -99,14 +103,14 @@ def _divide(
         return changed.view(np.uint8)
     unexplained = scene.unexplained(settings.shadow)
     like_shadow = changed & shadings.ravel()[scene.shading()]
-    plain = (like_shadow & (unexplained < 2 * settings.threshold)).astype(np.float32)
+    plain = (like_shadow & (unexplained < TINT * settings.threshold)).astype(np.float32)
     shadow = (cv2.blur(plain, (3, 3)) > 0.6) & (plain > 0)
     shadow = cv2.morphologyEx(shadow.view(np.uint8), cv2.MORPH_OPEN, SQUARE[:2, :2]) > 0
     far_from_shadow = cv2.dilate(like_shadow.view(np.uint8), np.ones((5, 5), np.uint8)) == 0
-    strange = apply_hysteresis_threshold(
-        unexplained, settings.threshold, SURE * settings.threshold
+    strange = apply_hysteresis_threshold(unexplained, settings.threshold, SURE * settings.threshold)
+    animal = strange & ~like_shadow & _crest(unexplained) | changed & far_from_shadow & _crest(
+        scene.change
     )
-    animal = strange & _crest(unexplained) | changed & far_from_shadow & _crest(scene.change)
     floor = cv2.dilate(changed.view(np.uint8), SQUARE) == 0
     markers = np.zeros(changed.shape, np.int32)
     markers[floor | shadow] = 1
@@ -197,12 +201,22 @@ def _box_around(mask: UInt8[ndarray, "height width"], margin: int) -> tuple[slic
     return rows, slice(max(left - margin, 0), left + width + margin)
 
 
-def clean(mask: UInt8[ndarray, "height width"]) -> UInt8[ndarray, "height width"]:
-    """Close cracks, drop specks, fill small holes; thin parts such as a tail stay."""
+def clean(
+    mask: UInt8[ndarray, "height width"], changed: UInt8[ndarray, "height width"] | None = None
+) -> UInt8[ndarray, "height width"]:
+    """Close cracks, drop specks, fill holes; thin parts such as a tail stay.
+
+    A hole in which the picture mostly `changed` (0 or 1) is filled also where it is large: fur that
+    was taken for shadow, rather than floor between the legs.
+    """
     mask = drop_specks(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, SQUARE))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] <= HOLE * float(mask.sum())
-    return mask | small[labels].view(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA] / max(float(mask.sum()), 1.0)
+    fill = areas <= HOLE
+    if changed is not None:
+        share = np.bincount(labels.ravel(), changed.ravel()) / np.maximum(stats[:, -1], 1)
+        fill |= (areas <= DIM_HOLE) & (share > 0.5)
+    return mask | fill[labels].view(np.uint8)
 
 
 def drop_specks(mask: UInt8[ndarray, "height width"]) -> UInt8[ndarray, "height width"]:

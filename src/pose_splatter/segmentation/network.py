@@ -33,9 +33,7 @@ class SaliencyNetwork:
                 "segmentation: weights in config must name an ONNX file such as rembg's u2net.onnx."
             ) from error
 
-    def __call__(
-        self, picture: UInt8[ndarray, "height width 3"]
-    ) -> UInt8[ndarray, "height width"]:
+    def __call__(self, picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "height width"]:
         """The mask (0 or 1) of the picture's object."""
         small = cv2.resize(picture, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
         values = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,8 +23,9 @@ from pose_splatter.segmentation.foreground import (
     drop_specks,
     segment,
 )
+from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.video import read_frames
+from pose_splatter.video import VideoInfo, read_frames
 
 Segmenter = Callable[[UInt8[ndarray, "height width 3"]], UInt8[ndarray, "height width"]]
 """Anything that makes a mask (0 or 1) of a picture."""
@@ -39,9 +41,20 @@ def model_camera(
     return calibrate_shadows(pictures, background_of(pictures), settings)
 
 
-def background_segmenter(camera: CameraModel, settings: ForegroundSettings) -> Segmenter:
-    """Masks of what differs from a camera's background."""
-    return lambda picture: segment(picture, camera, settings)
+def make_segmenters(
+    n_cameras: int,
+    method: str,
+    threshold: float,
+    shadow: float,
+    backgrounds: Sequence[str | Path],
+    weights: str | Path,
+) -> list[Segmenter]:
+    """A segmenter for each camera: by the cameras' `backgrounds`, or a network read from `weights`."""
+    if method == "rembg":
+        return [SaliencyNetwork(weights)] * n_cameras
+    settings = ForegroundSettings(threshold, shadow)
+    models = map(load_model, backgrounds)
+    return [partial(segment, camera=model, settings=settings) for model in models]
 
 
 def write_mask_part(
@@ -90,7 +103,26 @@ def _array(store: h5py.File, shape: tuple[int, ...]) -> h5py.Dataset:
     )
 
 
-def steady(masks: Iterator[UInt8[ndarray, "height width"]]) -> Iterator[UInt8[ndarray, "height width"]]:
+def read_parts(
+    parts: Sequence[str | Path], camera: int, video: VideoInfo
+) -> Iterator[UInt8[ndarray, "height width"]]:
+    """Yield one camera's mask for every frame of its video: black for frames that are not used."""
+    with ExitStack() as stack:
+        stores = [stack.enter_context(h5py.File(part, "r")) for part in parts]
+        places = {
+            int(number): (store["masks"], index)
+            for store in stores
+            for index, number in enumerate(store["source_frames"][:])
+        }
+        black = np.zeros((video.height, video.width), np.uint8)
+        for number in range(video.n_frames):
+            masks, index = places.get(number, (None, 0))
+            yield black if masks is None else masks[index, camera]
+
+
+def steady(
+    masks: Iterator[UInt8[ndarray, "height width"]],
+) -> Iterator[UInt8[ndarray, "height width"]]:
     """The same masks without small pieces that are there for one frame alone.
 
     A piece other than the largest stays where the frame before or the frame after has something

@@ -46,7 +46,9 @@ class Vote:
         sizes = rig.intrinsics[:, 0, 0] / depths * 2 * half / grid  # of a voxel, in pixels
         cell = max(1, round(float(np.median(sizes[list(observed)]))))
         cells = (-(-rig.height // cell), -(-rig.width // cell))
-        places = [_places(rig, camera, points.reshape(-1, 3), cell, cells) for camera in range(len(rig))]
+        places = [
+            _places(rig, camera, points.reshape(-1, 3), cell, cells) for camera in range(len(rig))
+        ]
         return cls(cell, cells, np.stack(places), tuple(observed))
 
     def __call__(
@@ -111,7 +113,11 @@ def _looked_at(rig: CameraRig) -> tuple[Float[ndarray, "3"], float]:
 
 
 def _places(
-    rig: CameraRig, camera: int, points: Float[ndarray, "voxel 3"], cell: int, cells: tuple[int, int]
+    rig: CameraRig,
+    camera: int,
+    points: Float[ndarray, "voxel 3"],
+    cell: int,
+    cells: tuple[int, int],
 ) -> Int32[ndarray, " voxel"]:
     """The cell of each point in a camera as it films, with its distortion and skew."""
     K, rotation = rig.intrinsics[camera], rig.rotations[camera]

@@ -172,7 +172,7 @@ def _numbered_pictures(files: MaskFiles) -> list[Path]:
         number = re.compile(f"{before}(\\d+){after}$")
     else:
         number = re.compile(r"(\d+)\D*$")
-    found = {}
+    found: dict[int, Path] = {}
     for path in files.path.iterdir():
         if path.suffix.lower() not in PICTURES or path.name.startswith("."):
             continue
@@ -263,7 +263,7 @@ def _read_array(
 
 def _find_array(store: Any, array_type: type, files: MaskFiles) -> Any:
     if files.inside:
-        found = store[files.inside] if files.inside in store else None
+        found = store.get(files.inside)
     elif isinstance(store, array_type):
         found = store
     elif MASKS in store:
@@ -356,7 +356,7 @@ def write_mask_video(
 
 
 def check_masks(videos: Sequence[str | Path]) -> None:
-    """Look at a few frames of each mask video; refuse masks that are inverted, all on or all off."""
+    """Look at frames of each mask video; refuse masks that are inverted, all on or all off."""
     for path in videos:
         n_frames = probe(path).n_frames
         masks = _sample(path, n_frames, SAMPLED)
@@ -373,8 +373,8 @@ def check_masks(videos: Sequence[str | Path]) -> None:
             )
         if not covered.any() and not any(m.any() for m in _sample(path, n_frames, SAMPLED_WELL)):
             raise PoseSplatterError(
-                f"{path}: the masks are black in all of {min(SAMPLED_WELL, n_frames)} frames looked "
-                "at; make masks with the animal white on black, or take the camera out of config."
+                f"{path}: the masks are black in all frames looked at; make masks with the animal "
+                "white on black, or take the camera out of config."
             )
 
 

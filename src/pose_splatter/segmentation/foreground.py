@@ -68,7 +68,7 @@ def calibrate_shadows(
     if settings.shadow < 1:
         for picture in pictures:
             scene = _Scene.of(picture, background)
-            likely = scene.unexplained(settings.shadow) < TINT * settings.threshold
+            likely = scene.unexplained(settings.shadow) < settings.threshold
             shadow = scene.is_even() & likely
             dim = scene.is_changed(settings.threshold) & (scene.shading_values()[..., 0] < DIM)
             shadow = cv2.morphologyEx((shadow & dim).view(np.uint8), cv2.MORPH_OPEN, SQUARE) > 0
@@ -108,9 +108,8 @@ def _divide(
     shadow = cv2.morphologyEx(shadow.view(np.uint8), cv2.MORPH_OPEN, SQUARE[:2, :2]) > 0
     far_from_shadow = cv2.dilate(like_shadow.view(np.uint8), np.ones((5, 5), np.uint8)) == 0
     strange = apply_hysteresis_threshold(unexplained, settings.threshold, SURE * settings.threshold)
-    animal = strange & ~like_shadow & _crest(unexplained) | changed & far_from_shadow & _crest(
-        scene.change
-    )
+    animal = strange & ~like_shadow & _crest(unexplained)
+    animal |= changed & far_from_shadow & _crest(scene.change)
     floor = cv2.dilate(changed.view(np.uint8), SQUARE) == 0
     markers = np.zeros(changed.shape, np.int32)
     markers[floor | shadow] = 1
@@ -158,7 +157,7 @@ class _Scene:
         return _length(cv2.GaussianBlur(rest, (0, 0), BLUR)) / self.noise
 
     def is_even(self) -> Bool[ndarray, "height width"]:
-        """Where the picture is as much darker as in its neighbourhood: the texture is the floor's."""
+        """Where the picture is as much darker as around: the texture is the floor's."""
         picture, expected = (_smooth(p, BLUR).mean(axis=-1) for p in (self.picture, self.expected))
         ratio = np.log(picture / expected)
         mean = cv2.blur(ratio, (5, 5))

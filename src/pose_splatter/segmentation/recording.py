@@ -1,7 +1,7 @@
-"""Masks of a whole recording: every camera's frames in order, cleaned in time, then put to the vote."""
+"""Masks of a recording: every camera's frames in order, cleaned in time, then put to the vote."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def model_camera(
 ) -> CameraModel:
     """Learn a camera's background and shadows from frames of its own video."""
     pictures = telling_pictures(video, frames)
-    return calibrate_shadows(pictures, background_of(pictures), settings)
+    return calibrate_shadows(list(pictures), background_of(pictures), settings)
 
 
 def make_segmenters(
@@ -49,7 +49,7 @@ def make_segmenters(
     backgrounds: Sequence[str | Path],
     weights: str | Path,
 ) -> list[Segmenter]:
-    """A segmenter for each camera: by the cameras' `backgrounds`, or a network read from `weights`."""
+    """A segmenter for each camera: by its background, or a network read from `weights`."""
     if method == "rembg":
         return [SaliencyNetwork(weights)] * n_cameras
     settings = ForegroundSettings(threshold, shadow)
@@ -77,10 +77,10 @@ def write_mask_part(
     first, last = frames.index(part[0]), frames.index(part[-1])
     wanted = frames[max(first - 1, 0) : last + 2]
     skipped = first - max(first - 1, 0)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as store, ExitStack() as stack:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as store:
         store["source_frames"] = np.asarray(part, np.int64)
         streams = [
-            stack.enter_context(closing(steady(map(segmenter, read_frames(video, wanted)))))
+            steady(map(segmenter, read_frames(video, wanted)))
             for video, segmenter in zip(videos, segmenters, strict=True)
         ]
         joined = enumerate(zip(*streams, strict=True), -skipped)

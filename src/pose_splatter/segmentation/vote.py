@@ -83,8 +83,9 @@ class Vote:
         rows, columns = self.cells
         padding = (0, rows * self.cell - mask.shape[0], 0, columns * self.cell - mask.shape[1])
         padded = cv2.copyMakeBorder(mask, *padding, cv2.BORDER_CONSTANT, value=0)
-        touched = padded.reshape(rows, self.cell, columns, self.cell).any(axis=(1, 3))
-        return np.append(cv2.dilate(touched.view(np.uint8), SQUARE).ravel(), np.uint8(0))
+        blocks = padded.reshape(rows, self.cell, columns, self.cell)
+        touched = np.asarray(blocks.any(axis=(1, 3)), np.uint8)
+        return np.append(cv2.dilate(touched, SQUARE).ravel(), np.uint8(0))
 
     def region(
         self, body: Bool[ndarray, " voxel"], camera: int, shape: tuple[int, int]
@@ -92,8 +93,9 @@ class Vote:
         """Where a camera may see a body (0 or 1), a cell wider than its voxels' centres."""
         seen = np.zeros(self.cells[0] * self.cells[1] + 1, np.uint8)
         seen[self.places[camera, body]] = 1
-        seen = cv2.dilate(seen[:-1].reshape(self.cells), SQUARE)
-        return np.repeat(np.repeat(seen, self.cell, 0), self.cell, 1)[: shape[0], : shape[1]]
+        wide = cv2.dilate(seen[:-1].reshape(self.cells), SQUARE)
+        region = np.repeat(np.repeat(wide, self.cell, 0), self.cell, 1)
+        return region[: shape[0], : shape[1]].astype(np.uint8)
 
 
 def _looked_at(rig: CameraRig) -> tuple[Float[ndarray, "3"], float]:

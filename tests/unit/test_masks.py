@@ -340,4 +340,5 @@ def test_masks_inverted_all_on_all_off(tmp_path, truth, change, message):
     write_video(tmp_path / "bad.mp4", change(truth[0]) * np.uint8(255))
     with pytest.raises(PoseSplatterError) as error:
         check_masks([tmp_path / "good.mp4", tmp_path / "bad.mp4"])
-    assert f"bad.mp4: {message}" in str(error.value).replace("of a mask is white, its border too: ", "") or message in str(error.value)
+    assert "bad.mp4" in str(error.value)
+    assert message in str(error.value)

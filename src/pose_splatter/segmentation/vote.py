@@ -122,14 +122,14 @@ def _places(
     cells: tuple[int, int],
 ) -> Int32[ndarray, " voxel"]:
     """The cell of each point in a camera as it films, with its distortion and skew."""
-    K, rotation = rig.intrinsics[camera], rig.rotations[camera]
     plain, depths = rig.subset([camera]).project(points)
-    turn, _ = cv2.Rodrigues(rotation)
-    pixels, _ = cv2.projectPoints(
-        points, turn, rig.translations[camera], K - INTEGER_PIXEL_CENTRES, rig.distortions[camera]
-    )
-    pixels = pixels[:, 0] + 0.5
-    pixels[:, 0] += K[0, 1] * (pixels[:, 1] - K[1, 2]) / K[1, 1]
+    pixels = plain[0]
+    if rig.distortions[camera].any():
+        K, (turn, _) = rig.intrinsics[camera], cv2.Rodrigues(rig.rotations[camera])
+        shifted, distortion = K - INTEGER_PIXEL_CENTRES, rig.distortions[camera]
+        seen, _ = cv2.projectPoints(points, turn, rig.translations[camera], shifted, distortion)
+        pixels = seen[:, 0] + 0.5
+        pixels[:, 0] += K[0, 1] * (pixels[:, 1] - K[1, 2]) / K[1, 1]  # the skew, which it ignores
     size = np.array([rig.width, rig.height])
     # Far outside the picture, the polynomial of the distortion may lead back into it.
     near = (np.abs(plain[0] - size / 2) < size).all(axis=1) & (depths[0] > 0)

@@ -6,12 +6,13 @@ them. What is checked first is what the rest depends on: where that is wrong, th
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -40,13 +41,25 @@ from pose_splatter.consistency import (
 from pose_splatter.contact_sheet import FRAMES, plot_contact_sheet
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, foreground, prepare_frame
+from pose_splatter.masks import find_masks, read_masks
 from pose_splatter.paths import CAMERA, files_of, with_camera
+from pose_splatter.segmentation.foreground import ForegroundSettings, segment
+from pose_splatter.segmentation.network import SaliencyNetwork
+from pose_splatter.segmentation.recording import model_camera
+from pose_splatter.segmentation.vote import Vote
 from pose_splatter.synchronization import check_recording, describe
 from pose_splatter.tracking import HullMoments, Track, follow, hull_moments, mask_center
-from pose_splatter.video import RecordingDescription, describe_recording, read_frames, shifted
+from pose_splatter.video import (
+    RecordingDescription,
+    describe_recording,
+    probe,
+    read_frames,
+    shifted,
+)
 
 SAMPLES = 12  # frames that are looked at, evenly spread
 WIDTH = 400  # pixels, about: of the pictures that are carved here
+BACKGROUND_FRAMES = 24  # that show what a camera sees without the animal
 STRETCH = 300  # consecutive frames in which the cameras' timing is compared
 GRID = 48  # voxels along the edge of the cube in which the animal is measured
 
@@ -60,6 +73,8 @@ UNSTEADY = 3.0  # factor between large and small volumes of one animal
 TILTED = 45.0  # degrees between up and the cameras' own idea of it
 
 Level = Literal["ok", "warning", "error"]
+Pictures = list[UInt8[ndarray, "height width *channel"]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,9 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     verdicts = [_describe_config(recording, settings), _check_files(settings)]
     if _fails(verdicts):
         return _stopped(verdicts)
+    made = _made_masks(recording, settings)
+    if made is not None:  # by an earlier run
+        settings = {**settings, "masks": made}
     description, verdict = _check_videos(settings)
     verdicts.append(verdict)
     verdicts.append(_check_number(settings))
@@ -110,10 +128,16 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     verdicts.append(verdict)
     if rig is None:
         return _stopped(verdicts)
+    frames = sample_frames(description)
     try:
-        sample = read_sample(settings, rig, description)
+        pictures = _each_camera(rig, partial(_read_pictures, settings, description, frames))
     except PoseSplatterError as error:
         return _stopped([*verdicts, _from_error("pictures", error)])
+    try:
+        mask_pictures = _read_masks(settings, rig, description, frames, pictures)
+    except PoseSplatterError as error:
+        return _stopped([*verdicts, _from_error("masks", error)])
+    sample = take_sample(rig, frames, pictures, mask_pictures)
     verdicts += [_check_pictures(sample), *check_masks(sample)]
     heldout = settings["heldout_cameras"]
     if _fails(verdicts):
@@ -193,6 +217,13 @@ def _preset_of(recording: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config["presets"].get("default") or next(iter(config["presets"].values()))
 
 
+def _made_masks(recording: str, settings: Mapping[str, Any]) -> str | None:
+    """The mask videos that the workflow has made of the recording, if it has."""
+    pattern = f"results/recordings/{recording}/masks/{CAMERA}.mkv"
+    there = [with_camera(pattern, camera).is_file() for camera in settings["cameras"]]
+    return pattern if _mask_videos(settings) is None and all(there) else None
+
+
 def _describe_config(recording: str, settings: Mapping[str, Any]) -> Verdict:
     heldout = settings["heldout_cameras"]
     told = f"held out: {', '.join(heldout)}" if heldout else "none is held out"
@@ -204,7 +235,9 @@ def _describe_config(recording: str, settings: Mapping[str, Any]) -> Verdict:
 def _check_files(settings: Mapping[str, Any]) -> Verdict:
     """All that config names must be there."""
     cameras = settings["cameras"]
-    wanted = [(key, with_camera(settings[key], c)) for key in ("videos", "masks") for c in cameras]
+    wanted = [("videos", with_camera(settings["videos"], camera)) for camera in cameras]
+    if settings["masks"] != "auto":
+        wanted += [("masks", find_masks(settings["masks"], camera).path) for camera in cameras]
     wanted += [("calibration", path) for path in _calibration_paths(settings)]
     wanted += [("up", Path(settings["up"]))] if settings["up"] != "auto" else []
     missing = [(key, path) for key, path in wanted if not path.exists()]
@@ -231,7 +264,7 @@ def _check_videos(
         try:
             described = describe_recording(
                 [with_camera(settings["videos"], camera) for camera in cameras],
-                [with_camera(settings["masks"], camera) for camera in cameras],
+                _mask_videos(settings) or [],
                 **settings["frames"],
                 offsets=[offsets.get(camera, 0) for camera in cameras],
             )
@@ -247,6 +280,14 @@ def _check_videos(
         f"{described.width} x {described.height} pixels, {described.fps:.4g} frames/s; "
         f"{count} frames are used, of one number and size in all videos and masks",
     )
+
+
+def _mask_videos(settings: Mapping[str, Any]) -> list[Path] | None:
+    """The masks' own videos; None where masks are something else, or are still to be made."""
+    if settings["masks"] == "auto":
+        return None
+    files = [find_masks(settings["masks"], camera) for camera in settings["cameras"]]
+    return [f.path for f in files] if all(f.kind == "video" for f in files) else None
 
 
 def _check_number(settings: Mapping[str, Any]) -> Verdict:
@@ -313,10 +354,10 @@ class Sample:
     """
 
     frames: tuple[int, ...]
-    pictures: UInt8[ndarray, "frame camera h w 3"]
-    masks: UInt8[ndarray, "frame camera h w"]
     rig: CameraRig
     scale: int
+    pictures: UInt8[ndarray, "frame camera h w 3"]
+    masks: UInt8[ndarray, "frame camera h w"]
     covered: Float[ndarray, "frame camera"]
     border: Float[ndarray, "frame camera"]
     grey: Float[ndarray, "frame camera"]
@@ -331,33 +372,94 @@ class Sample:
         return self.rig.without(heldout)
 
 
-def read_sample(
+def sample_frames(description: RecordingDescription, count: int = SAMPLES) -> list[int]:
+    """Frames that are evenly spread over the recording."""
+    frames = description.source_frames
+    places = np.linspace(0, len(frames) - 1, count + 2).round().astype(int)[1:-1]
+    return sorted({frames[place] for place in places})
+
+
+def _each_camera(rig: CameraRig, work: Callable[[int], T]) -> list[T]:
+    """What `work` makes of each camera's index; cameras are decoded side by side."""
+    with ThreadPoolExecutor(max_workers=min(len(rig), os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, range(len(rig))))
+
+
+def _read_pictures(
+    settings: Mapping[str, Any],
+    description: RecordingDescription,
+    frames: Sequence[int],
+    camera: int,
+) -> Pictures:
+    path = with_camera(settings["videos"], settings["cameras"][camera])
+    return list(read_frames(path, shifted(frames, description.offsets[camera])))
+
+
+def _read_masks(
     settings: Mapping[str, Any],
     rig: CameraRig,
     description: RecordingDescription,
-    count: int = SAMPLES,
+    frames: Sequence[int],
+    pictures: Sequence[Pictures],
+) -> list[Pictures]:
+    """The masks of the frames in every camera, as grey pictures (0 to 255)."""
+    if settings["masks"] == "auto":
+        return _make_masks(settings, rig, description, pictures)
+
+    def read(camera: int) -> Pictures:
+        name, wanted = rig.names[camera], shifted(frames, description.offsets[camera])
+        files = find_masks(settings["masks"], name)
+        if files.kind == "video":
+            return list(read_frames(files.path, wanted, "grey"))
+        video = probe(with_camera(settings["videos"], name))
+        masks = read_masks(settings["masks"], name, rig.names, video, wanted)
+        return [mask * np.uint8(255) for mask in masks]
+
+    return _each_camera(rig, read)
+
+
+def _make_masks(
+    settings: Mapping[str, Any],
+    rig: CameraRig,
+    description: RecordingDescription,
+    pictures: Sequence[Pictures],
+) -> list[Pictures]:
+    """Masks as masks: auto makes them, but from the backgrounds of a few frames."""
+    made_by = settings["segmentation"]
+    foreground_settings = ForegroundSettings(made_by["threshold"], made_by["shadow"])
+    network = SaliencyNetwork(made_by["weights"]) if made_by["method"] == "rembg" else None
+
+    def make(camera: int) -> Pictures:
+        if network is not None:
+            return [network(picture) for picture in pictures[camera]]
+        frames = sample_frames(description, BACKGROUND_FRAMES)
+        wanted = shifted(frames, description.offsets[camera])
+        video = with_camera(settings["videos"], rig.names[camera])
+        model = model_camera(video, wanted, foreground_settings)
+        return [segment(picture, model, foreground_settings) for picture in pictures[camera]]
+
+    vote = Vote.of(rig, rig.without(settings["heldout_cameras"]))
+    made = _each_camera(rig, make)
+    voted = [vote(np.stack(views)) * np.uint8(255) for views in zip(*made, strict=True)]
+    return [list(views) for views in zip(*voted, strict=True)]
+
+
+def take_sample(
+    rig: CameraRig,
+    frames: Sequence[int],
+    pictures: Sequence[Pictures],
+    mask_pictures: Sequence[Pictures],
 ) -> Sample:
-    """Decode frames that are evenly spread over the recording, of all cameras side by side."""
-    frames = description.source_frames
-    places = np.linspace(0, len(frames) - 1, count + 2).round().astype(int)[1:-1]
-    chosen = sorted({frames[place] for place in places})
+    """What is kept of pictures (RGB) and masks (grey) of every camera, `rig` being the videos'."""
     scale = max(1, round(rig.width / WIDTH))
-
-    def read(camera: int) -> tuple[ndarray, ...]:
-        name, maps = rig.names[camera], undistortion_maps(rig, camera)
-        wanted = shifted(chosen, description.offsets[camera])
-        pictures = read_frames(with_camera(settings["videos"], name), wanted)
-        masks = read_frames(with_camera(settings["masks"], name), wanted, "grey")
-        looks = [_look(*pair, maps, scale) for pair in zip(pictures, masks, strict=True)]
-        return tuple(np.stack(values) for values in zip(*looks, strict=True))
-
-    with ThreadPoolExecutor(max_workers=min(len(rig), os.cpu_count() or 1)) as pool:
-        cameras = list(pool.map(read, range(len(rig))))
-    pictures, masks, covered, border, grey = (
-        np.stack(values, axis=1) for values in zip(*cameras, strict=True)
-    )
-    small = rig.undistorted().downsampled(scale)
-    return Sample(tuple(chosen), pictures, masks, small, scale, covered, border, grey)
+    cameras = []
+    for camera in range(len(rig)):
+        maps = undistortion_maps(rig, camera)
+        pairs = zip(pictures[camera], mask_pictures[camera], strict=True)
+        looks = [_look(*pair, maps, scale) for pair in pairs]
+        cameras.append([np.stack(values) for values in zip(*looks, strict=True)])
+    stacked = [np.stack(values, axis=1) for values in zip(*cameras, strict=True)]
+    return Sample(tuple(frames), rig.undistorted().downsampled(scale), scale, *stacked)
 
 
 def _look(
@@ -674,11 +776,18 @@ def _check_timing(
     recording: str,
 ) -> Verdict:
     """Are the cameras in step, in one stretch from the middle of the recording?"""
+    masks = _mask_videos(settings)
+    if masks is None:
+        return Verdict(
+            "synchronization",
+            "warning",
+            "not looked at: it takes mask videos, which the workflow makes of these masks",
+            f"ask for them: snakemake results/recordings/{recording}/synchronization.png",
+        )
     frames = description.source_frames
     middle = (frames[0] + frames[-1]) // 2
     start = max(frames[0], middle - STRETCH // 2)
     stretch = replace(description, start=start, stop=min(frames[-1] + 1, start + STRETCH), step=1)
-    masks = [with_camera(settings["masks"], camera) for camera in rig.names]
     where = f"frames {stretch.start} to {stretch.stop - 1}"
     try:
         with _collected():

@@ -73,7 +73,7 @@ UNSTEADY = 3.0  # factor between large and small volumes of one animal
 TILTED = 45.0  # degrees between up and the cameras' own idea of it
 
 Level = Literal["ok", "warning", "error"]
-Pictures = list[UInt8[ndarray, "height width *channel"]]
+Pictures = list[UInt8[ndarray, "..."]]  # of one camera, all of one shape
 T = TypeVar("T")
 
 
@@ -89,13 +89,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Checkup:
-    """All verdicts, in the order in which to see to them, and the contact sheet, if it got there.
+    """All verdicts, in the order in which to see to them.
 
-    `waiting` names the checks that need what is wrong to be mended first.
+    `draw` makes the contact sheet, where there are pictures to draw; `waiting` names the checks
+    that need what is wrong to be mended first.
     """
 
     verdicts: tuple[Verdict, ...]
-    sheet: Figure | None = None
+    draw: Callable[[], Figure] | None = None
     waiting: tuple[str, ...] = ()
 
     @property
@@ -141,10 +142,10 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     verdicts += [_check_pictures(sample), *check_masks(sample)]
     heldout = settings["heldout_cameras"]
     if _fails(verdicts):
-        return _stopped(verdicts, _plain_sheet(sample, heldout, recording))
+        return _stopped(verdicts, partial(_plain_sheet, sample, heldout, recording))
     verdicts.append(check_agreement(sample, heldout))
     if _fails(verdicts):
-        sheet = _plain_sheet(sample, heldout, recording)
+        sheet = partial(_plain_sheet, sample, heldout, recording)
         timing = [_check_timing(settings, rig, description, recording)]
         found = timing if _fails(timing) else []  # it may be the reason; else it says nothing
         return _stopped([*verdicts, *found], sheet)
@@ -158,17 +159,17 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
         _check_heading(moments),
         _check_timing(settings, rig, description, recording),
     ]
-    sheet = draw_sheet(upright, follow(moments, smoothing=0), heldout, recording)
-    return Checkup(tuple(verdicts), sheet)
+    animal = follow(moments, smoothing=0)
+    return Checkup(tuple(verdicts), partial(draw_sheet, upright, animal, heldout, recording))
 
 
 def _fails(verdicts: Sequence[Verdict]) -> bool:
     return any(verdict.level == "error" for verdict in verdicts)
 
 
-def _stopped(verdicts: Sequence[Verdict], sheet: Figure | None = None) -> Checkup:
+def _stopped(verdicts: Sequence[Verdict], draw: Callable[[], Figure] | None = None) -> Checkup:
     done = {verdict.name for verdict in verdicts}
-    return Checkup(tuple(verdicts), sheet, tuple(name for name in CHECKS if name not in done))
+    return Checkup(tuple(verdicts), draw, tuple(name for name in CHECKS if name not in done))
 
 
 def _from_error(name: str, error: PoseSplatterError) -> Verdict:
@@ -467,7 +468,7 @@ def _look(
     mask_picture: UInt8[ndarray, "height width"],
     maps: tuple[ndarray, ndarray] | None,
     scale: int,
-) -> tuple[ndarray, ...]:
+) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"], float, float, float]:
     """A frame's small picture and mask, and the mask's shares: set, set at the edge, grey."""
     raw = foreground(mask_picture)
     border = np.concatenate([raw[0], raw[-1], raw[:, 0], raw[:, -1]])
@@ -479,7 +480,8 @@ def _look(
     height, width = mask.shape
     whole = picture[: height * scale, : width * scale]
     small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-    return small, mask, foreground(mask_picture).mean(), border.mean(), grey
+    covered = float(foreground(mask_picture).mean())
+    return small, mask, covered, float(border.mean()), float(grey)
 
 
 def _named(rig: CameraRig, chosen: Any) -> str:

@@ -283,8 +283,8 @@ def _check(options: argparse.Namespace) -> int:
     with chdir(options.directory):
         done = check_up(name, config)
     _print_verdicts(done)
-    if done.sheet is not None:
-        save_figure(folder / "contact_sheet.png", done.sheet, **config["plots"])
+    if done.draw is not None:
+        save_figure(folder / "contact_sheet.png", done.draw(), **config["plots"])
         print(f"\nLook at {folder / 'contact_sheet.png'}")
     return int(done.failed)
 

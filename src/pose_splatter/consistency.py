@@ -47,6 +47,7 @@ class Correction:
 # --- agreement ---------------------------------------------------------------------------------
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # cameras that stand in the animal
 def hull_views(
     masks: UInt8[ndarray, "camera height width"], rig: CameraRig, observed: Sequence[int]
 ) -> tuple[UInt8[ndarray, "camera height width"], float]:
@@ -272,6 +273,7 @@ class _OrderCosts:
         """The mean over frames of the mean distance (picture widths) of each order."""
         return np.concatenate([self._few(part) for part in np.array_split(orders, 16)])
 
+    @np.errstate(divide="ignore", invalid="ignore")
     def _few(self, orders: Int[ndarray, "order camera"]) -> Float[ndarray, " order"]:
         if not len(orders) or not len(self.middles):
             return np.full(len(orders), np.inf)

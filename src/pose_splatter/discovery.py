@@ -212,7 +212,7 @@ def families(paths: Sequence[str]) -> list[Family]:
     The part is a run of digits or of letters, or more of them where no such run does, and may come
     again, as in cam1/cam1.mp4. Those that differ in a single run come first, then the larger ones.
     """
-    tokens = {path: [_tokens(part) for part in path.split("/")] for path in paths}
+    tokens = {path: _tokens(path) for path in paths}
     names: dict[str, set[str]] = {}
     runs: dict[str, int] = {}
     for first, second in combinations(paths, 2):
@@ -225,13 +225,19 @@ def families(paths: Sequence[str]) -> list[Family]:
     return sorted(found, key=lambda f: (runs[f.pattern] > 1, -len(f.names), natural_key(f.pattern)))
 
 
-def _tokens(part: str) -> list[str]:
-    return re.findall(r"\d+|[^\W\d_]+|.", part)
+def _tokens(path: str) -> list[list[str]]:
+    """The runs of digits, of letters and of nothing of them, of each part; an ending is one run."""
+    ending = PurePosixPath(path).suffix
+    parts = path.removesuffix(ending).split("/") if ending else path.split("/")
+    runs = [re.findall(r"\d+|[^\W\d_]+|.", part) for part in parts]
+    return [*runs, [ending]]
 
 
 def _split(one: Sequence[list[str]], other: Sequence[list[str]]) -> tuple[str, str, int] | None:
     """The pattern that two paths share, what stands for {camera} in the first, in how many runs."""
     if len(one) != len(other):
+        return None
+    if one[-1] != other[-1]:
         return None
     parts, mine, theirs = [], set(), set()
     for a, b in zip(one, other, strict=True):
@@ -251,9 +257,9 @@ def _split(one: Sequence[list[str]], other: Sequence[list[str]]) -> tuple[str, s
         return None
     run = mine.pop()
     name = "".join(run)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or PurePosixPath(parts[-1]).suffix == CAMERA:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         return None
-    return "/".join(parts), name, len(run)
+    return "/".join(parts[:-1]) + parts[-1], name, len(run)
 
 
 def _given(pattern: str, contents: _Contents, paths: Sequence[str], option: str) -> Family:

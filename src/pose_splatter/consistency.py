@@ -23,7 +23,8 @@ GRID = 64  # voxels along the edge of the cube that is carved
 MOST_PERMUTED = 7  # cameras of which every order is tried; of more, swaps after swaps
 CONVINCING = 0.6  # agreement, at least, that a mistake's correction has to reach
 GAIN = 0.15  # by which it has to be better than the calibration as it is
-OUTLIER = 0.08  # gain of agreement among the others that tells a camera which does not fit
+OUTLIER = 0.1  # gain of agreement among the others that tells a camera which does not fit
+BLAMED = 2  # cameras, at most: where leaving out any of many helps, it is not they
 BEHIND = 10.0  # picture widths: what it counts that a camera has the animal behind it
 VERIFIED = 4  # corrections, of those that bring the masks' middles together best, that are carved
 
@@ -111,7 +112,7 @@ def find_correction(masks: Masks, rig: CameraRig) -> Correction | None:
 
 
 def find_culprits(masks: Masks, rig: CameraRig) -> list[int]:
-    """The cameras without any of which the others agree clearly better, the worst first."""
+    """The cameras, if few, without any of which the others agree clearly better, worst first."""
     everyone = range(len(rig))
     if len(rig) < 4:  # of three, each is as much in disagreement with the others
         return []
@@ -123,7 +124,8 @@ def find_culprits(masks: Masks, rig: CameraRig) -> list[int]:
         before = float(np.nanmean(with_it)) if np.isfinite(with_it).any() else 0.0
         gains[camera] = mean_agreement(masks, rig, others) - before
     least = max(OUTLIER, 0.7 * max(gains.values()))
-    return sorted((c for c in gains if gains[c] > least), key=lambda c: -gains[c])
+    found = sorted((c for c in gains if gains[c] > least), key=lambda c: -gains[c])
+    return found if len(found) <= BLAMED else []
 
 
 def _conventions(rig: CameraRig) -> Iterator[Correction]:

@@ -54,7 +54,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def _explain_full_disk(error: Exception, path: Path) -> None:
     """Raise a sentence where there is no room: the writers of HDF5 and of PyTorch hardly say so."""
     full = getattr(error, "errno", None) in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error)
-    if full or shutil.disk_usage(path.parent).free < FULL:
+    space = shutil.disk_usage(path.parent)  # of nothing, where no files can be kept at all
+    if full or (space.total and space.free < FULL):
         raise PoseSplatterError(
             f"{path}: the disk is full; free some space, then run the same command again."
         ) from error

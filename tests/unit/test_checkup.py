@@ -270,12 +270,11 @@ def test_a_camera_that_moved(masks, rig):
 
 
 def test_masks_that_fit_only_roughly(masks, rig):
-    """In every frame two other cameras miss half of the animal: none is to blame."""
+    """In every frame another camera misses half of the animal: none is to blame."""
     eaten = masks.copy()
     for frame in range(6):
-        for camera in (frame, (frame + 3) % 6):
-            columns = np.flatnonzero(masks[frame, camera].any(axis=0))
-            eaten[frame, camera, :, : columns[len(columns) // 2]] = 0
+        columns = np.flatnonzero(masks[frame, frame].any(axis=0))
+        eaten[frame, frame, :, : columns[int(0.55 * len(columns))]] = 0
     verdict = check_agreement(sample_of(rig, eaten), [])
     expect({"agreement": verdict}, "agreement", "warning", "fit only roughly")
 

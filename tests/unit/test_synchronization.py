@@ -86,6 +86,16 @@ def test_offsets_are_found_exactly(rig, demo, offsets):
     assert found.reference == next(n for n in "023" if int(n) not in offsets)
 
 
+@pytest.mark.parametrize("offset", [40, -39])
+def test_a_camera_that_is_off_by_more_than_is_looked_for(rig, demo, offset):
+    found = find(rig, shift(demo, {3: offset}))
+    assert offsets_of(found) == [0, 0, 0, None, 0, 0]
+    assert found.cameras[3].beyond
+    assert found.verdict == "off"
+    assert found.corrected_offsets == {}
+    assert "camera 3 seems to be off by more than 30 frames" in describe(found)[0]
+
+
 def test_rough_masks(rig, demo):
     """Edges that are off by 4 pixels at random: more than the animal moves in a frame."""
     found = find(rig, shift(demo, {2: 7}, noise=4.0))

@@ -90,9 +90,11 @@ def test_auto_takes_evenly_spaced_frames_and_the_worst(recording):
     assert [frame for frame, note in without.items() if note] == [11]
 
 
-def test_frames_that_are_asked_for_are_the_videos(recording):
+def test_frames_that_are_asked_for_are_the_videos(recording, caplog):
     table = metrics([0.9], [0.9])
     assert choose_frames([54, 30, 36], table, recording.store) == {0: "", 2: "", 8: ""}
+    assert choose_frames([500, 30], table, recording.store) == {0: ""}
+    assert "visualization: frames names 500, which is not a frame of this" in caplog.text
     with pytest.raises(PoseSplatterError) as error:
         choose_frames([31], table, recording.store)
     assert str(error.value).startswith(

@@ -11,7 +11,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, read_calibration
+from pose_splatter.calibration import read_calibration
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
 from pose_splatter.plots import HELDOUT_COLOR
 from pose_splatter.synchronization import (
     MAX_OFFSET,

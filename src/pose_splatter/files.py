@@ -30,35 +30,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
-        try:
+        with _explained(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
             yield temporary
             _move(temporary, path)
-        except (OSError, RuntimeError) as error:
-            _explain_full_disk(error, path)
-            raise
-        finally:
-            _remove(temporary)
-    except OSError as error:
-        named = Path(error.filename) if error.filename else temporary
-        ours = str(temporary) in str(error) or named in (path, *path.parents)
-        if error.errno in NOT_ALLOWED and ours:
-            raise PoseSplatterError(
-                f"{path}: may not be written ({os.strerror(error.errno)}); make its folder "
-                "writable, or run in a folder of your own."
-            ) from error
-        raise
-
-
-def _explain_full_disk(error: Exception, path: Path) -> None:
-    """Raise a sentence where there is no room: the writers of HDF5 and of PyTorch hardly say so."""
-    full = getattr(error, "errno", None) in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error)
-    space = shutil.disk_usage(path.parent)  # of nothing, where no files can be kept at all
-    if full or (space.total and space.free < FULL):
-        raise PoseSplatterError(
-            f"{path}: the disk is full; free some space, then run the same command again."
-        ) from error
+    finally:
+        _remove(temporary)
 
 
 @contextmanager
@@ -71,14 +49,40 @@ def resumable_path(path: str | Path, fingerprint: str) -> Iterator[Path]:
     made side by side in one folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     ending = f".{fingerprint}.partial{path.suffix}"
-    for left in path.parent.glob(f".*.partial{path.suffix}"):
-        if not left.name.endswith(ending):
-            _remove(left)
     partial = path.with_name(f".{path.stem}{ending}")
-    yield partial
-    _move(partial, path)
+    with _explained(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".*.partial{path.suffix}"):
+            if not left.name.endswith(ending):
+                _remove(left)
+        yield partial
+        _move(partial, path)
+
+
+@contextmanager
+def _explained(path: Path, temporary: Path) -> Iterator[None]:
+    """What keeps `path` from being written, in a sentence; errors that are not of it stay theirs.
+
+    The writers of HDF5 and of PyTorch hardly say that a disk is full, so it is looked at.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        code, name = getattr(error, "errno", None), getattr(error, "filename", None)
+        ours = str(temporary) in str(error) or (name and Path(name) in (path, *path.parents))
+        if code in NOT_ALLOWED and ours:
+            raise PoseSplatterError(
+                f"{path}: may not be written ({os.strerror(code)}); make its folder writable, or "
+                "run in a folder of your own."
+            ) from error
+        folder = path.parent
+        no_room = folder.exists() and shutil.disk_usage(folder).free < FULL
+        if code in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error) or no_room:
+            raise PoseSplatterError(
+                f"{path}: the disk is full; free some space, then run the same command again."
+            ) from error
+        raise
 
 
 def _move(temporary: Path, path: Path) -> None:

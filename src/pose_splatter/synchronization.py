@@ -29,7 +29,7 @@ from pose_splatter.plots import BLUE, GREY, HELDOUT_COLOR
 from pose_splatter.progress import track
 from pose_splatter.video import RecordingDescription, read_frames, shifted
 
-MAX_OFFSET = 30  # frames by which a camera may be off, at most
+MAX_OFFSET = 31  # frames of shift; the outermost tell only that it is more than that
 WINDOWS, WINDOW = 10, 150  # runs of frames that are looked at, spread over a long recording
 BLOCKS = 12  # of a window: frames that follow each other are alike, runs of them hardly are
 MIN_RESIDUAL = 0.05  # pixels: what is less is the rounding of a mask's edge to pixels
@@ -59,6 +59,13 @@ class CameraTiming:
     windows: tuple[int | None, ...]
 
     @property
+    def beyond(self) -> bool:
+        """Whether it is off by more than is looked for: the largest shift fits best."""
+        residuals = np.array(self.residuals, float)
+        certain = self.offset is None and self.confidence >= MIN_CONFIDENCE
+        return certain and _lowest(residuals) in (0, len(residuals) - 1)
+
+    @property
     def drifts(self) -> bool:
         """Whether the offset is one early and another later, as after frames that were dropped."""
         return len(set(self.windows) - {None}) > 1
@@ -84,7 +91,7 @@ class Synchronization:
         """In a word or two: ok, off, drifting or cannot tell."""
         if any(camera.drifts for camera in self.cameras):
             return "drifting"
-        if any(camera.offset for camera in self.cameras):
+        if any(camera.offset or camera.beyond for camera in self.cameras):
             return "off"
         return "cannot tell" if any(c.offset is None for c in self.cameras) else "ok"
 
@@ -395,10 +402,9 @@ def _curves(
 
 
 def _certain(curves: Float[ndarray, "block shift"], limit: int) -> int | None:
-    """The shift of least cost; None where others may do as well."""
-    if _confidence(curves) < MIN_CONFIDENCE:
-        return None
-    return _lowest(_mean(curves, axis=0)) - limit
+    """The shift of least cost; None where others, or larger ones, may do as well."""
+    shift = _lowest(_mean(curves, axis=0)) - limit
+    return shift if abs(shift) < limit and _confidence(curves) >= MIN_CONFIDENCE else None
 
 
 def _confidence(curves: Float[ndarray, "block shift"]) -> float:
@@ -447,6 +453,11 @@ def describe(found: Synchronization) -> list[str]:
                 f"camera {camera.name} is off by {_course(camera, found.windows)}: frames were "
                 "lost or repeated on the way, which no shift corrects; use the frames before or "
                 f"after that (recordings: {found.recording}: frames in config)."
+            )
+        elif camera.beyond:
+            sentences.append(
+                f"camera {camera.name} seems to be off by more than {found.shifts[-2]} frames; cut "
+                "its video and masks so that they start with the others', or check its calibration."
             )
         elif camera.offset is None:
             sentences.append(
@@ -519,7 +530,8 @@ def plot_synchronization(found: Synchronization, heldout: Sequence[str]) -> Figu
         axis.set_visible(False)
     figure.supxlabel("shift (frames)")
     figure.supylabel("left between silhouettes (pixels)")
-    fix = f", config needs {found.config_line}" if found.verdict == "off" else ""
+    corrected = found.corrected_offsets != found.frame_offsets
+    fix = f", config needs {found.config_line}" if corrected else ""
     figure.suptitle(f"{found.recording}, synchronization: {found.verdict}{fix}")
     return figure
 
@@ -540,6 +552,7 @@ def _draw_camera(axis: Axes, camera: CameraTiming, shifts: range, heldout: bool)
     )
     state = f"off by {camera.offset}" if camera.offset else "in step"
     state = state if certain else "cannot tell"
+    state = f"off by more than {shifts[-2]}" if camera.beyond else state
     state = "drifts" if camera.drifts else state
     axis.set_title(
         f"camera {camera.name}{', held out' if heldout else ''}\n{state}",

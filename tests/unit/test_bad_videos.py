@@ -38,6 +38,7 @@ class Recording:
         self.files = folder / "files"
         self.output = folder / "results"
         self.settings = {
+            "calibration": str(self.files / "calibration.h5"),
             "cameras": list("012345"),
             "frames": {"start": 0, "stop": None, "step": 1},
             "frame_offsets": {},
@@ -57,9 +58,7 @@ class Recording:
         )
         first = SimpleNamespace(
             log=["cameras.log"],
-            input=SimpleNamespace(
-                calibration=str(self.files / "calibration.h5"), videos=videos, masks=masks
-            ),
+            input=SimpleNamespace(videos=videos, masks=masks),
             output=SimpleNamespace(**{key: str(path) for key, path in cameras.items()}),
             params=SimpleNamespace(settings=self.settings),
         )
@@ -359,9 +358,7 @@ def test_a_relative_name_that_looks_like_a_protocol(recording):
         recording.path(recording.video, camera).rename(f"rat:{camera}.mp4")
     recording.video, recording.mask = "rat:{camera}.mp4", "files/mask{camera}.mp4"
     recording.settings["frames"]["stop"] = 3
-    calibration = recording.files / "calibration.h5"
     recording.files = Path()
-    shutil.copy(calibration, "calibration.h5")
     code, logged = recording.run()
     assert code == 0, logged
 

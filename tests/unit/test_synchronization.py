@@ -11,7 +11,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, read_calibration
+from pose_splatter.calibration import read_calibration
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
 from pose_splatter.plots import HELDOUT_COLOR
 from pose_splatter.synchronization import (
     MAX_OFFSET,
@@ -84,6 +85,16 @@ def test_offsets_are_found_exactly(rig, demo, offsets):
     assert found.corrected_offsets == {str(camera): n for camera, n in offsets.items()}
     assert min(camera.confidence for camera in found.cameras) == 1
     assert found.reference == next(n for n in "023" if int(n) not in offsets)
+
+
+@pytest.mark.parametrize("offset", [40, -39])
+def test_a_camera_that_is_off_by_more_than_is_looked_for(rig, demo, offset):
+    found = find(rig, shift(demo, {3: offset}))
+    assert offsets_of(found) == [0, 0, 0, None, 0, 0]
+    assert found.cameras[3].beyond
+    assert found.verdict == "off"
+    assert found.corrected_offsets == {}
+    assert "camera 3 seems to be off by more than 30 frames" in describe(found)[0]
 
 
 def test_rough_masks(rig, demo):

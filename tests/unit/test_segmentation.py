@@ -264,6 +264,7 @@ def test_held_out_cameras_have_no_vote_and_keep_their_pieces_whole(rig, masks):
     vote = Vote.of(rig, observed, grid=48)
     disturbed = masks.copy()
     disturbed[4] = 1 - masks[4]
+    assert np.array_equal(vote.body(disturbed), vote.body(masks))
     assert np.array_equal(vote(disturbed)[observed], vote(masks)[observed])
     attached = masks.copy()  # a smear that only the held-out camera sees, grown onto the animal
     rows, columns = np.nonzero(masks[4])

@@ -77,7 +77,9 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
                 "run in a folder of your own."
             ) from error
         folder = path.parent
-        no_room = folder.exists() and shutil.disk_usage(folder).free < FULL
+        # A folder that can hold no files at all, as /proc, has no room of any size.
+        space = shutil.disk_usage(folder) if folder.exists() else None
+        no_room = space is not None and space.total > 0 and space.free < FULL
         if code in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error) or no_room:
             raise PoseSplatterError(
                 f"{path}: the disk is full; free some space, then run the same command again."

@@ -2,8 +2,8 @@
 
 An animal that rests stands in the way of a plain median: where it lies for half of the recording,
 the median is the animal. So frames are chosen that differ from each other, of which a rest gives
-few however long it lasts, and of each pixel's values in them the densest run is taken, since the
-floor always looks the same and what walks over it does not.
+few however long it lasts, and of each pixel's values in them those are taken that most frames agree
+on, since the floor always looks the same and what walks over it does not.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ from pose_splatter.progress import track
 from pose_splatter.video import read_frames
 
 SAMPLED, CHOSEN = 240, 60  # frames looked at, and those of them that the background is made of
-DENSEST = 0.35  # share of a pixel's values that the densest run holds
+WINDOW = (6.0, 0.04)  # grey levels, and share of the brightness, that a pixel's background fills
+DENSEST = 0.35  # share of a pixel's values that are the background's, at least
 NOISE_FLOOR = 1.5  # grey levels: less than rounding and compression leave is not believed
 THUMBNAIL = 96  # pixels: the width at which frames are compared
 MOVED = 12  # grey levels by which a thumbnail's pixel has changed, not just wavered
@@ -107,21 +108,23 @@ def _require_an_animal_that_moves(
 def background_of(pictures: UInt8[ndarray, "frame height width 3"]) -> Background:
     """The background of frames that differ from each other.
 
-    Of each pixel's brightnesses, sorted, the shortest run that holds DENSEST of them is the
-    background's (the shorth, Andrews et al. 1972, made shorter than half): it is found where the
-    animal covers a pixel in more than half of the frames, as long as it looks different each time.
+    Of each pixel's brightnesses, the window that holds most of them is the background's: it is
+    found where the animal covers a pixel in more than half of the frames, as long as it looks
+    different each time. Of two windows as full, the brighter one: the other may be a shadow.
     """
     gains = _relative_gains(pictures)
     picture = np.empty(pictures.shape[1:], np.float32)
     noise = np.empty(pictures.shape[1:3], np.float32)
-    run = max(2, round(DENSEST * len(pictures)))
-    for row in range(pictures.shape[1]):  # a row at a time: the sorting needs memory
+    for row in range(pictures.shape[1]):  # a row at a time: all pairs of frames need memory
         values = pictures[:, row] / gains[:, None]
-        order = np.argsort(values.sum(axis=-1), axis=0)
-        brightness = np.take_along_axis(values.sum(axis=-1), order, axis=0)
-        starts = (brightness[run - 1 :] - brightness[: len(pictures) - run + 1]).argmin(axis=0)
-        inside = np.take_along_axis(order, starts + np.arange(run)[:, None], axis=0)
-        picture[row] = np.take_along_axis(values, inside[..., None], axis=0).mean(axis=0)
+        brightness = np.sort(values.mean(axis=-1), axis=0)[::-1]
+        lowest = brightness - WINDOW[0] - WINDOW[1] * brightness
+        inside = (brightness <= brightness[:, None]) & (brightness >= lowest[:, None])
+        fullest = inside.sum(axis=1).argmax(axis=0)
+        top, bottom = (np.take_along_axis(v, fullest[None], axis=0) for v in (brightness, lowest))
+        grey = values.mean(axis=-1)
+        chosen = ((grey <= top) & (grey >= bottom)).astype(np.float32)[..., None]
+        picture[row] = (values * chosen).sum(axis=0) / chosen.sum(axis=0)
         residuals = np.abs(values - picture[row]).mean(axis=-1)
         noise[row] = np.quantile(residuals, DENSEST, axis=0)
     return Background(picture, _smooth_noise(noise))

@@ -152,7 +152,7 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     up, verdict = check_up_direction(sample, settings)
     verdicts.append(verdict)
     upright = replace(sample, rig=sample.rig.rotated(rotation_to_z(up)))
-    moments = _measure(upright, heldout)
+    moments = measure(upright, heldout)
     verdicts += [
         _check_size(upright, moments, heldout, preset),
         check_view(sample, heldout),
@@ -690,7 +690,7 @@ def _vector(values: Float[ndarray, "3"]) -> str:
     return f"({', '.join(f'{value + 0.0:.2f}' for value in values)})"
 
 
-def _measure(sample: Sample, heldout: Sequence[str]) -> HullMoments:
+def measure(sample: Sample, heldout: Sequence[str]) -> HullMoments:
     """The moments of the sampled frames' hulls, as tracking measures them."""
     observed = sample.observed(heldout)
     rig = sample.rig.subset(observed)

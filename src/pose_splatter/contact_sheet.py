@@ -124,9 +124,9 @@ def plot_contact_sheet(
             edges, _ = rig.project(grid_edges(grid, *pose))
             arrow, _ = rig.project(heading_arrow(*pose, length=length))
         for camera, axis in enumerate(axes[row]):
-            _draw_camera(axis, pictures[row, camera], masks[camera], edges[camera], arrow[camera])
+            draw_camera(axis, pictures[row, camera], masks[camera], edges[camera], arrow[camera])
             if hulls is not None:
-                _draw_outline(axis, hulls[row, camera], HULL_COLOR)
+                draw_outline(axis, hulls[row, camera], HULL_COLOR)
         axes[row, 0].set_ylabel(f"frame {store.source_frames[frame]}")
     for column, name in zip(axes.T, rig.names, strict=True):
         mark_camera(column, name, name in heldout)
@@ -148,7 +148,7 @@ def plot_contact_sheet(
     return figure
 
 
-def _draw_camera(
+def draw_camera(
     axis: Axes,
     picture: UInt8[ndarray, "h w 3"],
     mask: UInt8[ndarray, "h w"],
@@ -162,7 +162,7 @@ def _draw_camera(
     height, width = mask.shape
     # Pixel (0, 0) covers [0, 1)²: the coordinates that cameras project to.
     axis.imshow(picture, extent=(0, width, height, 0), interpolation="bilinear")
-    _draw_outline(axis, mask, MASK_COLOR)
+    draw_outline(axis, mask, MASK_COLOR)
     if not len(arrow):
         axis.set(xlim=(0, width), ylim=(height, 0))
         return
@@ -187,7 +187,8 @@ def _draw_camera(
     )
 
 
-def _draw_outline(axis: Axes, mask: UInt8[ndarray, "h w"], color: str) -> None:
+def draw_outline(axis: Axes, mask: UInt8[ndarray, "h w"], color: str) -> None:
+    """The outline of a mask over its picture."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outlines = [np.concatenate([c, c[:1]])[:, 0] + 0.5 for c in contours]
     axis.add_collection(LineCollection(outlines, colors=color, linewidths=1.0))

@@ -49,7 +49,7 @@ def plot_training(log: pd.DataFrame) -> Figure:
     }
     for axis, term in zip(axes, terms, strict=False):
         axis.plot(log["epoch"], log[f"train_{term}"], color=BLUE, label="training")
-        axis.plot(log["epoch"], log[f"valid_{term}"], color=ORANGE, ls="--", label="validation")
+        axis.plot(log["epoch"], log[f"valid_{term}"], color=SKY, ls="--", label="validation")
         axis.axvline(log["epoch"][best], color=GREY, ls=":", label="best validation epoch")
         axis.set(title=titles.get(term, term), xlabel="epoch")
         axis.set_ylim(bottom=0)

@@ -8,14 +8,17 @@ results/embedding_benchmark (10 s a frame and process; an interrupted run goes o
 """
 
 import argparse
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from demo import FILES, ROOT, configuration
 from embedding_tasks import (
@@ -27,6 +30,7 @@ from embedding_tasks import (
     neighbour_bounds,
     summary,
 )
+from jaxtyping import Float
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
@@ -38,7 +42,7 @@ from pose_splatter.model import PoseSplatter
 from pose_splatter.progress import track
 from pose_splatter.rendering import apply_model
 
-AZIMUTHS = (8, 16)
+SPHERES = {azimuths: ViewSphere.of_degree(azimuths=azimuths) for azimuths in (8, 16)}
 # Every second of 300: frames that follow each other are almost the same.
 FRAMES = range(0, 300, 2)
 
@@ -69,24 +73,18 @@ def encode_frames(
         missing = [name for name in encoders if not _path(folder, name, frame).exists()]
         if not missing:
             continue
-        few, many = (ViewSphere.of_degree(azimuths=count) for count in AZIMUTHS)
-        turned = pictures(model, recording, frame, many, size, turn=True)
-        world = pictures(model, recording, frame, few, size, turn=False)
+        turned = pictures(model, recording, frame, SPHERES[16], size, turn=True)
+        start = time.perf_counter()
+        world = pictures(model, recording, frame, SPHERES[8], size, turn=False)
+        looking = time.perf_counter() - start
         for name in missing:
-            values = {
-                key: networks[name](images).double().numpy()
-                for key, images in (("turned", turned), ("world", world))
-            }
-            half = values["turned"].reshape(4, max(AZIMUTHS), -1)[:, ::2]
-            half = half.reshape(len(few), -1)
-            _path(folder, name, frame).parent.mkdir(parents=True, exist_ok=True)
-            save_npz(
-                _path(folder, name, frame),
-                magnitudes_8=few.magnitudes(half).astype(np.float32),
-                magnitudes_16=many.magnitudes(values["turned"]).astype(np.float32),
-                turned=few.coefficients(half).astype(np.complex64),
-                world=few.coefficients(values["world"]).astype(np.complex64),
-            )
+            encoded = networks[name](turned).numpy()
+            start = time.perf_counter()
+            encoded_world = networks[name](world).numpy()
+            seconds = np.array([looking, time.perf_counter() - start])
+            path = _path(folder, name, frame)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_npz(path, turned=encoded, world=encoded_world, seconds=seconds)
 
 
 @torch.no_grad()
@@ -110,18 +108,29 @@ def _path(folder: Path, encoder: str, frame: int) -> Path:
     return folder / encoder / f"{frame:03d}.npz"
 
 
-def read_encoded(folder: Path, encoder: str) -> dict[str, ndarray]:
-    """All frames' features, flattened, by how they were made."""
-    files = [np.load(_path(folder, encoder, frame)) for frame in FRAMES]
-    stacked = {key: np.stack([file[key] for file in files]) for key in files[0]}
-    return {key: _real(values).reshape(len(FRAMES), -1) for key, values in stacked.items()}
+def read_views(folder: Path, encoder: str, key: str) -> Float[ndarray, "frame view channel"]:
+    """What an encoder said of all frames, `turned` or in the `world`."""
+    return np.stack([np.load(_path(folder, encoder, frame))[key] for frame in FRAMES])
 
 
-def _real(values: ndarray) -> ndarray:
-    """Complex numbers as twice as many real ones."""
-    if not np.iscomplexobj(values):
-        return values
-    return np.concatenate([values.real, values.imag], axis=1)
+def every_other(
+    views: Float[ndarray, "frame view channel"],
+) -> Float[ndarray, "frame half channel"]:
+    """Eight of the sixteen azimuths."""
+    n_frames, n_views, n_channels = views.shape
+    rings = views.reshape(n_frames, -1, 2, n_channels)
+    return rings[:, :, 0].reshape(n_frames, n_views // 2, n_channels)
+
+
+def magnitudes(views: ndarray, azimuths: int) -> Float[ndarray, "frame feature"]:
+    """What the embedding is made of: no phases."""
+    return np.stack([SPHERES[azimuths].magnitudes(frame).ravel() for frame in views])
+
+
+def phases(views: ndarray, azimuths: int) -> Float[ndarray, "frame feature"]:
+    """Harmonics with their phases: complex numbers as twice as many real ones."""
+    found = np.stack([SPHERES[azimuths].coefficients(frame).ravel() for frame in views])
+    return np.concatenate([found.real, found.imag], axis=1)
 
 
 def representations(
@@ -130,13 +139,13 @@ def representations(
     """The embedding by every encoder, what it is without one of its parts, and what is simpler."""
     found = {}
     for name in encoders:
-        encoded = read_encoded(folder, name)
-        for azimuths in AZIMUTHS:
-            features = encoded[f"magnitudes_{azimuths}"]
-            found[f"{name}, {azimuths} azimuths"] = Representation(features, mu)
-        found[f"{name}, plain PCA"] = Representation(encoded["magnitudes_8"], 0.0)
-        found[f"{name}, turned, with phases"] = Representation(encoded["turned"], 0.0)
-        found[f"{name}, not turned, with phases"] = Representation(encoded["world"], 0.0)
+        turned, world = (read_views(folder, name, key) for key in ("turned", "world"))
+        eight = every_other(turned)
+        found[f"{name}, 8 azimuths"] = Representation(magnitudes(eight, 8), mu)
+        found[f"{name}, 16 azimuths"] = Representation(magnitudes(turned, 16), mu)
+        found[f"{name}, plain PCA"] = Representation(magnitudes(eight, 8), 0.0)
+        found[f"{name}, with phases"] = Representation(phases(eight, 8), 0.0)
+        found[f"{name}, not turned"] = Representation(phases(world, 8), 0.0)
     found["pixels"] = Representation(pixels(recording, centred=False), 0.0)
     found["pixels, centred"] = Representation(pixels(recording, centred=True), 0.0)
     found["tracked moments"] = Representation(moments(recording), None)
@@ -178,47 +187,46 @@ def moments(recording: Recording) -> ndarray:
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
-COLUMNS = {
-    **{name: f"R2 {name}" for name in (*GROUPS, "height")},
-    "neighbours": "neighbours (°)",
-    "behaviour": "behaviour",
-    "heading": "R2 heading",
-}
+def show(scores: dict[str, dict[str, Any]], tasks: Sequence[str], title: str) -> None:
+    """Print a row per representation: mean and standard error over thirds."""
+    rows = {
+        name: [f"{of[task]['mean']:.2f} ± {of[task]['error']:.2f}" for task in tasks]
+        for name, of in scores.items()
+    }
+    print(f"\n{title}\n{pd.DataFrame.from_dict(rows, orient='index', columns=tasks)}")
 
 
-def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Markdown: a row per representation, mean and standard error over thirds."""
-    lines = [["", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-    for name, tasks in results.items():
-        cells = [f"{tasks[key]['mean']:.2f} ± {tasks[key]['error']:.2f}" for key in COLUMNS]
-        lines.append([name, *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def judge(results: Path, encoders: Iterable[str], folder: Path) -> dict[str, Any]:
-    """All tasks of all representations; prints as it goes."""
+def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) -> dict[str, Any]:
+    """All tasks of all representations, printed."""
     settings = configuration()["embedding"]
     recording = open_demo(results)[1]
     truth = Truth.read(ROOT / "resources/demo/truth.h5", FRAMES)
     shown = representations(folder, encoders, recording, settings["mu"])
     common = (truth, recording.track.angles[FRAMES], settings["components"], settings["seed"])
-    tasks = {}
-    for name, representation in shown.items():
-        scores = evaluate(representation, *common)
-        tasks[name] = {task: summary(score) for task, score in scores.items()}
-    print(table(tasks))
+    with ProcessPoolExecutor(processes) as pool:
+        swapped = pool.submit(behaviour_chance, next(iter(shown.values())), *common)
+        scored = pool.map(evaluate, shown.values(), *map(repeat, common))
+        scores = {
+            name: {task: summary(values) for task, values in of.items()}
+            for name, of in zip(shown, scored, strict=True)
+        }
+        accuracies = swapped.result()
+    show(scores, (*GROUPS, "height"), "R2 of joint angles and of the height, ridge regression")
+    show(scores, ("neighbours", "behaviour", "heading"), "neighbours in degrees; accuracy; R2")
     bounds = {name: summary(values) for name, values in neighbour_bounds(truth).items()}
     for name, bound in bounds.items():
-        print(f"neighbours, {name}: {bound['mean']:.2f} ± {bound['error']:.2f} degrees")
-    chance = {}
-    for name in encoders:
-        swapped = behaviour_chance(shown[f"{name}, 8 azimuths"], *common)
-        chance[name] = {"mean": np.mean(swapped), "95 %": np.quantile(swapped, 0.95)}
-        print(
-            f"behaviour, {name}, bouts' names swapped: {chance[name]['mean']:.2f}, "
-            f"95 % below {chance[name]['95 %']:.2f}"
-        )
-    return {"tasks": tasks, "neighbours": bounds, "behaviour by chance": chance}
+        print(f"neighbours {name}: {bound['mean']:.2f} ± {bound['error']:.2f}")
+    chance = {"mean": np.mean(accuracies), "95 %": np.quantile(accuracies, 0.95)}
+    print(f"behaviour with bouts swapped: {chance['mean']:.2f}, 95 % below {chance['95 %']:.2f}")
+    seconds = {name: np.median(read_views(folder, name, "seconds"), axis=0) for name in encoders}
+    for name, (looking, encoding) in seconds.items():
+        print(f"{name}: {looking:.1f} s to see a frame from 32 sides, {encoding:.1f} s to encode")
+    return {
+        "tasks": scores,
+        "neighbours": bounds,
+        "behaviour by chance": chance,
+        "seconds": {name: list(of) for name, of in seconds.items()},
+    }
 
 
 def main() -> None:
@@ -237,7 +245,7 @@ def main() -> None:
         jobs = [pool.submit(encode_frames, options.results, encoders, p, folder) for p in parts]
         for job in jobs:
             job.result()
-    save_json(options.out, judge(options.results, encoders, folder))
+    save_json(options.out, judge(options.results, encoders, folder, options.parts))
 
 
 if __name__ == "__main__":

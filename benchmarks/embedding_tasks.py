@@ -6,6 +6,7 @@ the rest and judged on it. Frames of a third resemble each other, so its score i
 of three, a mean has a standard error that is itself only roughly known.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 from sklearn.linear_model import Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_predict
 
 from pose_splatter.embedding.transforms import (
     FOLDS,
@@ -31,14 +32,14 @@ GAP = 8  # of the frames given: half a second
 NEIGHBOURS = 3
 BEHAVIOURS = ("walk", "turn", "rear", "rest")
 PERMUTATIONS = 100
-# Which joints a group holds, by how their names start; of the spine also by how they end.
-GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "spine up-down": (tuple(f"vertebra_{i}_" for i in range(1, 7)), ("extend",)),
-    "spine sideways": (tuple(f"vertebra_{i}_" for i in range(1, 7)), ("bend", "twist")),
-    "head": (("vertebra_cervical", "vertebra_a", "atlas", "mandible"), ("",)),
-    "fore limbs": (("scapula", "shoulder", "elbow", "wrist", "finger"), ("",)),
-    "hind limbs": (("hip", "knee", "ankle", "toe"), ("",)),
-    "tail": (("vertebra_C",), ("",)),
+# Which joints a group holds.
+GROUPS = {
+    "spine up-down": r"vertebra_\d_extend",
+    "spine sideways": r"vertebra_\d_(bend|twist)",
+    "head": r"vertebra_(cervical|a)|atlas|mandible",
+    "fore limbs": r"scapula|shoulder|elbow|wrist|finger",
+    "hind limbs": r"hip|knee|ankle|toe",
+    "tail": r"vertebra_C\d",
 }
 
 
@@ -67,9 +68,19 @@ class Truth:
                 bouts=np.cumsum(np.r_[False, behavior[1:] != behavior[:-1]]),
             )
 
-    def group(self, name: str) -> Bool[ndarray, " joint"]:
-        starts, ends = GROUPS[name]
-        return np.array([joint.startswith(starts) and joint.endswith(ends) for joint in self.names])
+    @property
+    def targets(self) -> Float[ndarray, "frame target"]:
+        """What regressions predict: the angles, and the height last."""
+        return np.column_stack([self.angles, self.height])
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """Which targets belong together."""
+        groups = {
+            group: [i for i, joint in enumerate(self.names) if re.match(pattern, joint)]
+            for group, pattern in GROUPS.items()
+        }
+        return {**groups, "height": [len(self.names)]}
 
 
 @dataclass(frozen=True)
@@ -90,11 +101,13 @@ def evaluate(
     """Every task's scores, one for each third left out."""
     scores: dict[str, list[float]] = {}
     for train, test in thirds(len(headings)):
-        z = _embed(representation, headings, train, components, seed)
+        z = embed(representation, headings, train, components, seed)
+        predicted = predict(z, truth, train, test)
+        mean = truth.targets[train].mean(axis=0)
         found = {
-            name: joint_r2(z, truth.angles[:, truth.group(name)], train, test) for name in GROUPS
+            name: pooled_r2(predicted[:, of], truth.targets[test][:, of], mean[of])
+            for name, of in truth.groups.items()
         }
-        found["height"] = joint_r2(z, truth.height[:, None], train, test)
         found["neighbours"] = neighbour_distance(z, truth.angles, train, test)
         found["behaviour"] = behaviour_accuracy(z, truth.behavior, train, test)
         found["heading"] = heading_r2(z[test], headings[test])
@@ -111,7 +124,7 @@ def thirds(n_frames: int) -> Iterator[tuple[Int[ndarray, " _"], Int[ndarray, " _
         yield frames[~near], test
 
 
-def _embed(
+def embed(
     representation: Representation,
     headings: Float[ndarray, " frame"],
     train: Int[ndarray, " _"],
@@ -123,22 +136,37 @@ def _embed(
     if representation.mu is not None:
         concomitants = heading_concomitants([headings[train]])
         transforms = fit_transforms(z[train], concomitants, components, representation.mu, seed)
-        z = transforms(z)
+        z = transforms(z).astype(float)  # regressions with large penalties need the digits
     return (z - z[train].mean(axis=0)) / z[train].std(axis=0).max()
 
 
-def joint_r2(
+def predict(
     z: Float[ndarray, "frame component"],
-    targets: Float[ndarray, "frame joint"],
+    truth: Truth,
     train: Int[ndarray, " _"],
     test: Int[ndarray, " _"],
+) -> Float[ndarray, "test target"]:
+    """The targets by ridge regression, each group's penalty from runs of frames within train."""
+    known, targets = z[train], truth.targets[train]
+    errors = np.stack(
+        [
+            (cross_val_predict(Ridge(penalty), known, targets, cv=KFold(FOLDS)) - targets) ** 2
+            for penalty in RIDGE_PENALTIES
+        ]
+    ).sum(axis=1)
+    penalties = np.empty(targets.shape[1])
+    for of in truth.groups.values():
+        penalties[of] = RIDGE_PENALTIES[errors[:, of].sum(axis=1).argmin()]
+    return Ridge(penalties).fit(known, targets).predict(z[test])
+
+
+def pooled_r2(
+    predicted: Float[ndarray, "test target"],
+    truth: Float[ndarray, "test target"],
+    mean: Float[ndarray, " target"],
 ) -> float:
-    """R2 of ridge regression in the test frames, pooled over joints: 0 is the training mean's."""
-    regression = GridSearchCV(Ridge(), {"alpha": RIDGE_PENALTIES}, cv=KFold(FOLDS))
-    predicted = regression.fit(z[train], targets[train]).predict(z[test])
-    errors = targets[test] - predicted.reshape(targets[test].shape)
-    deviations = targets[test] - targets[train].mean(axis=0)
-    return float(1 - (errors**2).sum() / (deviations**2).sum())
+    """R2 of some targets together; 0 is as good as `mean`, which is that of the train frames."""
+    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - mean) ** 2).sum())
 
 
 def pose_distances(
@@ -199,7 +227,7 @@ def behaviour_chance(
     """Accuracies (means over thirds) where the bouts of each third swap their names at random."""
     generator = np.random.default_rng(seed)
     splits = [
-        (_embed(representation, headings, train, components, seed), train, test)
+        (embed(representation, headings, train, components, seed), train, test)
         for train, test in thirds(len(headings))
     ]
     accuracies = []

@@ -45,7 +45,7 @@ lock: $(STAMP)
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-find-links \
 	  --no-emit-index-url --no-emit-options --constraint $(VENV)/constraints.txt \
 	  --output-file requirements.lock pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.lock
+	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' -e '/^ *#   -c /d' requirements.lock
 
 clean:
 	rm -rf results logs .snakemake

@@ -23,6 +23,8 @@ rule features_part:
         settings=embedding_settings("encoder", "view_size", "azimuths"),
         heldout=heldout_cameras(this_recording),
         device=config["device"],
+        # With what else a part depends on, this tells whose leftovers it may go on with.
+        chunks=config["chunks"],
         code=code_of("features_part"),
     message:
         "{rule}: Looking at part {wildcards.scatteritem} of {wildcards.recording} from all sides"
@@ -127,3 +129,47 @@ rule embedding_map:
         "{rule}: Drawing the map of all frames of {wildcards.experiment}"
     script:
         "../src/scripts/embedding_map.py"
+
+
+rule embedding_page:
+    input:
+        table=f"{EXPERIMENT}/embedding/map.csv",
+        images=preprocessed("images.zarr", applied_recordings),
+    # Not of the report: as a data URI it is too long for browsers.
+    output:
+        f"{EXPERIMENT}/embedding/map.html",
+    log:
+        "logs/embedding_page/{experiment}.log",
+    benchmark:
+        "results/benchmarks/embedding_page/{experiment}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        heldout=heldout_cameras(applied_recordings),
+        code=code_of("embedding_page"),
+    message:
+        "{rule}: Writing the map of {wildcards.experiment} as a page with pictures"
+    script:
+        "../src/scripts/embedding_page.py"
+
+
+# A rule of its own, since embedding.npy and .csv do not wait for the map of all recordings.
+rule embedding_h5:
+    input:
+        embedding=f"{APPLIED}/embedding/embedding.npy",
+        table=f"{EXPERIMENT}/embedding/map.csv",
+        videos=upright_cameras("videos.json", this_recording),
+    output:
+        f"{APPLIED}/embedding/embedding.h5",
+    log:
+        "logs/embedding_h5/{experiment}.{recording}.log",
+    benchmark:
+        "results/benchmarks/embedding_h5/{experiment}.{recording}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code_of("embedding_h5"),
+    message:
+        "{rule}: Writing the embedding of {wildcards.recording} by {wildcards.experiment} as HDF5"
+    script:
+        "../src/scripts/embedding_h5.py"

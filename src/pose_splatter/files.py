@@ -25,11 +25,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)  # os.replace cannot replace a folder that is not empty
-        os.replace(temporary, path)
+        _move(temporary, path)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def resumable_path(path: str | Path, fingerprint: str) -> Iterator[Path]:
+    """The same for long jobs: what a killed one left is there again for the next of its kind.
+
+    Of its kind is a job of the same `fingerprint` (see `provenance.fingerprint`), for which the
+    temporary name stands; what was left beside `path` under any other is deleted. So the
+    fingerprint has to tell apart all that shapes the file, and to be the same for files that are
+    made side by side in one folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = f".{fingerprint}.partial{path.suffix}"
+    for left in path.parent.glob(f".*.partial{path.suffix}"):
+        if not left.name.endswith(ending):
+            _remove(left)
+    partial = path.with_name(f".{path.stem}{ending}")
+    yield partial
+    _move(partial, path)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)  # os.replace cannot replace a folder that is not empty
+    os.replace(temporary, path)
 
 
 def _remove(path: Path) -> None:

@@ -5,6 +5,7 @@ from pose_splatter.embedding.features import FeatureExtractor, write_recording_f
 from pose_splatter.embedding.sphere import ViewSphere
 from pose_splatter.frames import chunk_of
 from pose_splatter.progress import job
+from pose_splatter.provenance import fingerprint
 from pose_splatter.rendering import apply_model
 
 with job(snakemake.log[0]):
@@ -24,4 +25,5 @@ with job(snakemake.log[0]):
         device=device,
     )
     frames = chunk_of(range(len(recording.store)), snakemake.wildcards.scatteritem)
-    write_recording_features(snakemake.output[0], extractor, recording, frames)
+    made_from = fingerprint(dict(snakemake.params.items()), snakemake.input)
+    write_recording_features(snakemake.output[0], extractor, recording, frames, made_from)

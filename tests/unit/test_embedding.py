@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,13 @@ from pose_splatter.embedding.body import body_size, movements
 from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
 from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map
 from pose_splatter.embedding.sphere import ViewSphere
-from pose_splatter.embedding.store import gather_features, read_features, write_embedding
+from pose_splatter.embedding.store import (
+    gather_features,
+    read_features,
+    read_map,
+    write_embedding,
+    write_embedding_h5,
+)
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.model import NetworkConfig, PoseSplatter
 from pose_splatter.tracking import Track
@@ -55,8 +62,8 @@ def test_gaussians_are_in_the_animals_frame(extractor, recording):
 def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
     parts = [tmp_path / f"{part}.zarr" for part in range(3)]
     for path, frames in zip(parts, (range(0, 1), range(1, 4), range(4, 6)), strict=True):
-        write_recording_features(path, extractor, recording, frames)
-    write_recording_features(tmp_path / "whole.zarr", extractor, recording, range(6))
+        write_recording_features(path, extractor, recording, frames, "a")
+    write_recording_features(tmp_path / "whole.zarr", extractor, recording, range(6), "a")
     gather_features(tmp_path / "features.zarr", parts)
     features = read_features(tmp_path / "features.zarr")
     np.testing.assert_array_equal(features, read_features(tmp_path / "whole.zarr"))
@@ -72,9 +79,60 @@ def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
 
 def test_zeros_are_gathered_too(tmp_path, extractor, recording):
     blind = replace(extractor, encoder=lambda images: torch.zeros(len(images), 2))
-    write_recording_features(tmp_path / "part.zarr", blind, recording, range(2))
+    write_recording_features(tmp_path / "part.zarr", blind, recording, range(2), "a")
     gather_features(tmp_path / "features.zarr", [tmp_path / "part.zarr"])
     assert (read_features(tmp_path / "features.zarr") == 0).all()
+
+
+class Dying:
+    """An encoder that counts the frames it sees, and dies before one of them."""
+
+    def __init__(self, encoder, dies_before: int | None = None) -> None:
+        self.encoder, self.dies_before, self.frames = encoder, dies_before, 0
+
+    def __call__(self, images):
+        if len(images) > 1:  # a single view asks for the number of channels
+            if self.frames == self.dies_before:
+                raise KeyboardInterrupt
+            self.frames += 1
+        return self.encoder(images)
+
+
+@pytest.fixture
+def died(tmp_path, extractor, recording):
+    """A folder in which a job of fingerprint a has died before its fourth frame with an animal."""
+    dying = replace(extractor, encoder=Dying(extractor.encoder, dies_before=3))
+    with pytest.raises(KeyboardInterrupt):
+        write_recording_features(tmp_path / "part.zarr", dying, recording, range(6), "a")
+    assert not (tmp_path / "part.zarr").exists()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("fingerprint", "left"), [("a", 2), ("b", 5)])
+def test_a_job_goes_on_with_what_one_of_its_kind_left(
+    died, extractor, recording, fingerprint, left
+):
+    """Frames 0, 1 and 3 were encoded; 2 has no animal. Another fingerprint begins anew."""
+    write_recording_features(died / "whole.zarr", extractor, recording, range(6), fingerprint)
+    counting = replace(extractor, encoder=Dying(extractor.encoder))
+    write_recording_features(died / "part.zarr", counting, recording, range(6), fingerprint)
+    assert counting.encoder.frames == left
+    np.testing.assert_array_equal(
+        read_features(died / "part.zarr"), read_features(died / "whole.zarr")
+    )
+    assert sorted(path.name for path in died.iterdir()) == ["part.zarr", "whole.zarr"]
+
+
+def test_jobs_side_by_side_keep_what_each_other_left(died, extractor, recording):
+    write_recording_features(died / "other.zarr", extractor, recording, range(6), "a")
+    assert [path.name for path in died.glob(".*")] == [".part.a.partial.zarr"]
+
+
+def test_what_a_job_left_before_its_first_frame_is_no_harm(tmp_path, extractor, recording):
+    (tmp_path / ".part.a.partial.zarr/features").mkdir(parents=True)
+    (tmp_path / ".part.a.partial.zarr/zarr.json").write_text("{}")
+    write_recording_features(tmp_path / "part.zarr", extractor, recording, range(2), "a")
+    assert np.isfinite(read_features(tmp_path / "part.zarr")).all()
 
 
 def walk(unit: float) -> Track:
@@ -117,6 +175,38 @@ def test_the_table_says_which_frame_of_the_videos(tmp_path):
     np.testing.assert_allclose(table[["z1", "z2", "z3"]], stored, rtol=1e-5)
     assert stored.dtype == np.float32
     assert np.isnan(stored[1]).all()
+
+
+def test_hdf5_is_as_matlab_reads_it(tmp_path):
+    """Plain numbers and text of fixed length, as the table of the map says them."""
+    random = np.random.default_rng(0)
+    embedding = random.normal(size=(4, 3))
+    names = ["x", "y", "time", "heading", "height", "speed"]
+    table = pd.DataFrame(random.normal(size=(4, 6)), columns=names)
+    table.loc[1, ["x", "y", "heading", "height", "speed"]] = embedding[1] = np.nan
+    table.assign(recording="007", frame=range(4)).to_csv(tmp_path / "map.csv", index=False)
+    table = read_map(tmp_path / "map.csv")
+    assert table["recording"].tolist() == ["007"] * 4
+    path = tmp_path / "embedding.h5"
+    write_embedding_h5(path, embedding, table, np.arange(10, 50, 10), "007")
+    with h5py.File(path) as file:
+        np.testing.assert_allclose(file["embedding"][:], embedding, rtol=1e-6)
+        np.testing.assert_allclose(file["map"][:], table[["x", "y"]], rtol=1e-6)
+        assert file["frame"][:].tolist() == [0, 1, 2, 3]
+        assert file["source_frame"][:].tolist() == [10, 20, 30, 40]
+        units = {name: file[name].attrs["units"].decode() for name in names[2:]}
+        for name in units:
+            np.testing.assert_array_equal(file[name][:], table[name])
+        assert units == {
+            **{"time": "seconds", "heading": "radians"},
+            **{"height": "body sizes", "speed": "body sizes per second"},
+        }
+        assert file.attrs["recording"] == b"007"
+        for array in file.values():
+            assert array.dtype in (np.float32, np.float64, np.int64)
+            assert array.compression is None
+            for name in array.attrs:
+                assert not array.attrs.get_id(name).get_type().is_variable_str()
 
 
 def test_a_map_keeps_neighbours_and_is_the_same_twice():

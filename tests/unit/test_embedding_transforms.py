@@ -128,6 +128,22 @@ def test_test_frames_are_not_fitted_and_are_what_is_measured():
     assert elsewhere["heading_r2"].isna().all(), "too few frames to tell"
 
 
+def test_a_recording_is_embedded_by_what_others_were_fitted_to():
+    """Two recordings are fitted to; a third that leaks alike is embedded as well as they are."""
+    features, angles, posture = leaking(6, frames=900)
+    parts = [slice(0, 200), slice(200, 400), slice(400, 900)]
+    one, other, new = (features[part].astype(np.float32) for part in parts)
+    animals = [track(angles[part], []) for part in parts[:2]]
+    transforms = fit_to_recordings([one, other], animals, (0.5, 0.2, 0.3), 4, MU, 0)
+    assert heading_r2(transforms.plain(new), angles[parts[2]]) > 0.3, "there is a leak"
+    assert heading_r2(transforms(new), angles[parts[2]]) < 0.05
+    assert explained(transforms(new), posture[parts[2]]) > 0.5, "the posture is kept"
+    # The posture is read off alike in both: what was learned of one holds for the other.
+    weights = np.linalg.lstsq(transforms(one), posture[parts[0]], rcond=None)[0]
+    residual = posture[parts[2]] - transforms(new) @ weights
+    assert (residual**2).sum() < 0.5 * (posture[parts[2]] ** 2).sum()
+
+
 def test_r2_is_1_where_the_heading_is_told_and_0_where_it_is_not():
     random = np.random.default_rng(0)
     angles = random.uniform(-np.pi, np.pi, 300)

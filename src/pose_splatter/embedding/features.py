@@ -70,9 +70,21 @@ class FeatureExtractor:
 
 
 def write_recording_features(
-    path: str | Path, extractor: FeatureExtractor, recording: Recording, frames: Sequence[int]
+    path: str | Path,
+    extractor: FeatureExtractor,
+    recording: Recording,
+    frames: Sequence[int],
+    fingerprint: str,
 ) -> None:
-    """Write the features of some frames as features.zarr holds them."""
-    features = track(extractor.of_frames(recording, frames), "embedding", len(frames))
+    """Write the features of some frames as features.zarr holds them.
+
+    Goes on where a job of the same `fingerprint` was killed (see `write_features`).
+    """
+
+    def features_from(first: int) -> Iterator[Float[ndarray, "harmonic channel"]]:
+        left = frames[first:]
+        return track(extractor.of_frames(recording, left), "embedding", len(left))
+
     attributes = {"recording": recording.name, "harmonics": extractor.sphere.harmonics}
-    write_features(path, features, (len(frames), *extractor.shape), attributes)
+    shape = (len(frames), *extractor.shape)
+    write_features(path, features_from, shape, attributes, fingerprint)

@@ -1,10 +1,13 @@
 """The map: frames in two dimensions, those of similar pose and appearance beside each other."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
@@ -28,6 +31,34 @@ COLORINGS: dict[str, tuple[str, str | Colormap, tuple[float, float] | None]] = {
     "speed": ("speed (body sizes per second)", "viridis", None),
     "time": ("time (s)", "cividis", None),
 }
+GROUND = "0.82"  # grey, on which both ends of every colour map are seen
+
+
+@dataclass(frozen=True)
+class Coloring:
+    """What frames are coloured by: values in the unit that the label names, and their colours.
+
+    Values beyond `low` and `high` have the colours of these.
+    """
+
+    label: str
+    values: pd.Series
+    colors: Colormap
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, column: str) -> "Coloring":
+        """By one of COLORINGS, of a map's table."""
+        label, colors, limits = COLORINGS[column]
+        values = np.rad2deg(table[column]) if column == "heading" else table[column]
+        low, high = limits or np.quantile(values, [0.01, 0.99])
+        return cls(label, values, colormaps.get_cmap(colors), float(low), float(high))
+
+
+def recording_colors(table: pd.DataFrame) -> dict[str, str]:
+    """A colour for every recording of a map's table, by name; beyond six, colours come again."""
+    return dict(zip(sorted(table["recording"].unique()), cycle(RECORDING_COLORS), strict=False))
 
 
 def neighbour_map(
@@ -73,26 +104,25 @@ def plot_map(table: pd.DataFrame) -> Figure:
     Frames are drawn in a random order, so that none of several recordings hides the others.
     """
     table = table.dropna(subset=["x", "y"]).sample(frac=1, random_state=0)
-    recordings = sorted(table["recording"].unique())
+    recordings = list(recording_colors(table))
     columns = 3 if len(recordings) > 1 else 2
     figure, axes = plt.subplots(2, columns, figsize=(4.6 * columns, 8.4), layout="constrained")
     for axis, column in zip(axes.flat, COLORINGS, strict=False):
         _plot_colored(axis, table, column)
     for axis in axes.flat:
-        # On grey, both ends of every colour map are seen.
-        axis.set(xticks=[], yticks=[], facecolor="0.82")
+        axis.set(xticks=[], yticks=[], facecolor=GROUND)
         axis.set_aspect("equal", adjustable="datalim")
         axis.spines[:].set_visible(False)
     if len(recordings) > 1:
         *_, beside, free = axes.flat
-        _plot_recordings(beside, table, recordings)
+        _plot_recordings(beside, table)
         free.set_axis_off()
         free.legend(
             *beside.get_legend_handles_labels(),
             title="recording",
             loc="center left",
             frameon=False,
-            markerscale=5 / _size(table) ** 0.5,
+            markerscale=5 / dot_area(len(table)) ** 0.5,
         )
     n = f"{len(table)} frames"
     of = f"{len(recordings)} recordings" if len(recordings) > 1 else recordings[0]
@@ -101,25 +131,29 @@ def plot_map(table: pd.DataFrame) -> Figure:
 
 
 def _plot_colored(axis: Axes, table: pd.DataFrame, column: str) -> None:
-    label, colors, limits = COLORINGS[column]
-    values = np.rad2deg(table[column]) if column == "heading" else table[column]
-    low, high = limits or np.quantile(values, [0.01, 0.99])
+    by, (_, _, limits) = Coloring.of(table, column), COLORINGS[column]
     shown = axis.scatter(
-        table["x"], table["y"], c=values, cmap=colors, vmin=low, vmax=high, s=_size(table), lw=0
+        table["x"],
+        table["y"],
+        c=by.values,
+        cmap=by.colors,
+        vmin=by.low,
+        vmax=by.high,
+        s=dot_area(len(table)),
+        lw=0,
     )
     beyond = "neither" if limits else "both"
-    bar = axis.figure.colorbar(shown, ax=axis, shrink=0.85, label=label, extend=beyond)
+    bar = axis.figure.colorbar(shown, ax=axis, shrink=0.85, label=by.label, extend=beyond)
     if column == "heading":
         bar.set_ticks([0, 90, 180, 270, 360])
 
 
-def _plot_recordings(axis: Axes, table: pd.DataFrame, recordings: list[str]) -> None:
-    for number, recording in enumerate(recordings):
+def _plot_recordings(axis: Axes, table: pd.DataFrame) -> None:
+    for recording, color in recording_colors(table).items():
         of = table[table["recording"] == recording]
-        color = RECORDING_COLORS[number % len(RECORDING_COLORS)]
-        axis.scatter(of["x"], of["y"], color=color, label=recording, s=_size(table), lw=0)
+        axis.scatter(of["x"], of["y"], color=color, label=recording, s=dot_area(len(table)), lw=0)
 
 
-def _size(table: pd.DataFrame) -> float:
+def dot_area(frames: int) -> float:
     """Of a dot, in square points: smaller for more frames."""
-    return float(np.clip(12_000 / len(table), 1.5, 16))
+    return float(np.clip(12_000 / frames, 1.5, 16))

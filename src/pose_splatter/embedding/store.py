@@ -1,32 +1,62 @@
-"""Files of the embedding: features.zarr, written in parts, and embedding.npy and .csv."""
+"""Files of the embedding: features.zarr, written in parts, and embedding.npy, .csv and .h5."""
 
+import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import zarr
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from pose_splatter.files import atomic_path
+from pose_splatter.files import atomic_path, resumable_path
 
 ARRAY = "features"
+# What embedding.h5 holds of a frame's movements (see `body.movements`).
+UNITS = {
+    "heading": "radians",
+    "height": "body sizes",
+    "speed": "body sizes per second",
+    "time": "seconds",
+}
+
+logger = logging.getLogger(__name__)
 
 
 def write_features(
     path: str | Path,
-    features: Iterable[Float[ndarray, "harmonic channel"]],
+    features_from: Callable[[int], Iterable[Float[ndarray, "harmonic channel"]]],
     shape: tuple[int, int, int],
     attributes: dict[str, Any],
+    fingerprint: str,
 ) -> None:
-    """Write /features float32 (frame harmonic channel), a frame at a time, one chunk per frame."""
-    with atomic_path(path) as temporary:
-        array = _create(temporary, shape, attributes)
-        for frame, values in enumerate(features):
+    """Write /features float32 (frame harmonic channel), a frame at a time, one chunk per frame.
+
+    `features_from(frame)` gives that frame's and those of all after it: where a job of the same
+    `fingerprint` was killed, this one goes on (see `resumable_path`).
+    """
+    with resumable_path(path, fingerprint) as partial:
+        if not (partial / ARRAY / "zarr.json").exists():
+            _create(partial, shape, attributes)
+        # Every chunk is written, even one of zeros: gathering copies them all.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array = zarr.open_array(partial, path=ARRAY, mode="r+")
+        done = _finished(partial, array)
+        if done:
+            logger.info("going on after %d of %d frames", done, shape[0])
+        for frame, values in enumerate(features_from(done), start=done):
             array[frame] = values
+
+
+def _finished(path: str | Path, array: zarr.Array) -> int:
+    """How many frames were written, one after the other; Zarr moves a whole chunk into place."""
+    frames = range(array.shape[0])
+    missing = (frame for frame in frames if not _chunk(path, array, frame).exists())
+    return next(missing, len(frames))
 
 
 def gather_features(path: str | Path, parts: Sequence[str | Path]) -> None:
@@ -44,14 +74,12 @@ def gather_features(path: str | Path, parts: Sequence[str | Path]) -> None:
 
 
 def _create(path: str | Path, shape: tuple[int, ...], attributes: dict[str, Any]) -> zarr.Array:
-    group = zarr.create_group(path, zarr_format=3, attributes=attributes)
+    group = zarr.create_group(path, zarr_format=3, attributes=attributes, overwrite=True)
     return group.create_array(
         ARRAY,
         shape=shape,
         chunks=(1, *shape[1:]),
         dtype="float32",
-        # Every chunk is written, even one of zeros: gathering copies them all.
-        config={"write_empty_chunks": True},
         # Chunks lie beside each other, not each in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
     )
@@ -82,3 +110,32 @@ def write_embedding(
     table.insert(0, "frame", range(len(embedding)))
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def write_embedding_h5(
+    path: str | Path,
+    embedding: Float[ndarray, "frame component"],
+    table: pd.DataFrame,
+    source_frames: Int[ndarray, " frame"],
+    recording: str,
+) -> None:
+    """Write embedding.h5, which MATLAB's h5read reads as it is: numbers and text of fixed length.
+
+    /embedding float32 (frame component) and /map (frame 2), then a number per frame: /frame,
+    /source_frame, /heading, /height, /speed and /time, with their `units`. `table` is the
+    recording's part of map.csv.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["recording"] = np.bytes_(recording)
+        file["embedding"] = embedding.astype(np.float32)
+        file["map"] = table[["x", "y"]].to_numpy(np.float32)
+        file["frame"] = table["frame"].to_numpy(np.int64)
+        file["source_frame"] = source_frames.astype(np.int64)
+        for name, unit in UNITS.items():
+            file[name] = table[name].to_numpy(np.float64)
+            file[name].attrs["units"] = np.bytes_(unit)
+
+
+def read_map(path: str | Path) -> pd.DataFrame:
+    """Read map.csv; a recording's name is text, whatever it looks like."""
+    return pd.read_csv(path, dtype={"recording": str})

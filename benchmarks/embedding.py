@@ -193,7 +193,8 @@ def show(scores: dict[str, dict[str, Any]], tasks: Sequence[str], title: str) ->
         name: [f"{of[task]['mean']:.2f} ± {of[task]['error']:.2f}" for task in tasks]
         for name, of in scores.items()
     }
-    print(f"\n{title}\n{pd.DataFrame.from_dict(rows, orient='index', columns=tasks)}")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=tasks)
+    print(f"\n{title}\n{table.to_string()}")
 
 
 def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) -> dict[str, Any]:
@@ -212,15 +213,17 @@ def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) 
         }
         accuracies = swapped.result()
     show(scores, (*GROUPS, "height"), "R2 of joint angles and of the height, ridge regression")
-    show(scores, ("neighbours", "behaviour", "heading"), "neighbours in degrees; accuracy; R2")
+    others = [task for task in next(iter(scores.values())) if task not in (*GROUPS, "height")]
+    show(scores, others, "poses of neighbours, degrees; balanced accuracy; R2 of the heading")
     bounds = {name: summary(values) for name, values in neighbour_bounds(truth).items()}
+    print()
     for name, bound in bounds.items():
-        print(f"neighbours {name}: {bound['mean']:.2f} ± {bound['error']:.2f}")
+        print(f"neighbours, {name}: {bound['mean']:.2f} ± {bound['error']:.2f}")
     chance = {"mean": np.mean(accuracies), "95 %": np.quantile(accuracies, 0.95)}
-    print(f"behaviour with bouts swapped: {chance['mean']:.2f}, 95 % below {chance['95 %']:.2f}")
-    seconds = {name: np.median(read_views(folder, name, "seconds"), axis=0) for name in encoders}
+    print(f"behaviour, bouts swapped: {chance['mean']:.2f}, 95 % below {chance['95 %']:.2f}")
+    seconds = {name: read_views(folder, name, "seconds").min(axis=0) for name in encoders}
     for name, (looking, encoding) in seconds.items():
-        print(f"{name}: {looking:.1f} s to see a frame from 32 sides, {encoding:.1f} s to encode")
+        print(f"{name}: {looking:.2f} s to see 32 sides of a frame, {encoding:.2f} s to encode")
     return {
         "tasks": scores,
         "neighbours": bounds,
@@ -236,7 +239,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=2, help="processes that encode")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/embedding.json")
     options = parser.parse_args()
-    encoders: dict[str, Path | None] = {"efficientnet_lite0": None, "scattering": None}
+    encoders: dict[str, Path | None] = {"scattering": None, "efficientnet_lite0": None}
     if options.weights:
         encoders["resnet18"] = options.weights
     folder = options.results / "embedding_benchmark"

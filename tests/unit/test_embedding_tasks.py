@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from benchmarks.embedding_tasks import (
     BEHAVIOURS,
     GAP,

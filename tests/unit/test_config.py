@@ -169,7 +169,7 @@ def test_merging_leaves_its_inputs_alone():
         ("recordings release", {"like": "demo"}, "has a name that is taken"),
         ("recordings embedding", {"like": "demo"}, "'embedding'; give a name of letters, digits"),
         ("embedding encoder", "resnet18", "weights is not valid: None; give the path of torchv"),
-        ("embedding encoder", "resnet50", "encoder is not valid: 'resnet50'; give efficientnet_l"),
+        ("embedding encoder", "resnet50", "encoder is not valid: 'resnet50'; give scattering"),
         ("embedding components", 0, "embedding: components is not valid: 0; give a whole number"),
         ("recordings new", {}, "recordings: new lacks 'calibration'; give the path of a calib"),
         ("experiments baseline init_from", "ablaton", "'ablaton', neither an experiment nor a"),

@@ -219,8 +219,12 @@ def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) 
     print()
     for name, bound in bounds.items():
         print(f"neighbours, {name}: {bound['mean']:.2f} ± {bound['error']:.2f}")
-    chance = {"mean": np.mean(accuracies), "95 %": np.quantile(accuracies, 0.95)}
-    print(f"behaviour, bouts swapped: {chance['mean']:.2f}, 95 % below {chance['95 %']:.2f}")
+    chance = {
+        task: {"mean": np.mean(of), "95 %": np.quantile(of, 0.95)}
+        for task, of in accuracies.items()
+    }
+    for task, of in chance.items():
+        print(f"{task}, bouts swapped: {of['mean']:.2f}, 95 % below {of['95 %']:.2f}")
     seconds = {name: read_views(folder, name, "seconds").min(axis=0) for name in encoders}
     for name, (looking, encoding) in seconds.items():
         print(f"{name}: {looking:.2f} s to see 32 sides of a frame, {encoding:.2f} s to encode")

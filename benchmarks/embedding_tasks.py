@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from scipy.ndimage import gaussian_filter1d
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_predict
 
@@ -30,6 +31,7 @@ from pose_splatter.embedding.transforms import (
 THIRDS = 3
 GAP = 8  # of the frames given: half a second
 NEIGHBOURS = 3
+SMOOTHING = 3  # of the frames given, the deviation of a Gaussian: a fifth of a second
 BEHAVIOURS = ("walk", "turn", "rear", "rest")
 PERMUTATIONS = 100
 # Left out in turn: as the workflow does, and shorter ones, in which turns have less new headings.
@@ -111,7 +113,8 @@ def evaluate(
             for name, of in truth.groups.items()
         }
         found["neighbours"] = neighbour_distance(z, truth.angles, train, test)
-        found["behaviour"] = behaviour_accuracy(z, truth.behavior, train, test)
+        for task, numbers in behaviour_inputs(z).items():
+            found[task] = behaviour_accuracy(numbers, truth.behavior, train, test)
         for runs in HEADING_RUNS:
             found[f"heading, {runs} runs"] = heading_r2(z[test], headings[test], runs)
         for name, score in found.items():
@@ -202,13 +205,20 @@ def neighbour_bounds(truth: Truth) -> dict[str, list[float]]:
     return {"chance": chance, "best": best}
 
 
+def behaviour_inputs(
+    z: Float[ndarray, "frame component"],
+) -> dict[str, Float[ndarray, "frame component"]]:
+    """What behaviour is told from: single frames, and what they are like for a while."""
+    return {"behaviour": z, "behaviour, smoothed": gaussian_filter1d(z, SMOOTHING, axis=0)}
+
+
 def behaviour_accuracy(
     z: Float[ndarray, "frame component"],
     behavior: ndarray,
     train: Int[ndarray, " _"],
     test: Int[ndarray, " _"],
 ) -> float:
-    """Balanced accuracy of a linear classifier of single frames; its penalty from within train."""
+    """Balanced accuracy of a linear classifier of frames; its penalty from within train."""
     search = GridSearchCV(
         RidgeClassifier(class_weight="balanced"),
         {"alpha": RIDGE_PENALTIES[:8]},
@@ -226,14 +236,14 @@ def behaviour_chance(
     headings: Float[ndarray, " frame"],
     components: int,
     seed: int,
-) -> list[float]:
+) -> dict[str, list[float]]:
     """Accuracies (means over thirds) where the bouts of each third swap their names at random."""
     generator = np.random.default_rng(seed)
     splits = [
-        (embed(representation, headings, train, components, seed), train, test)
+        (behaviour_inputs(embed(representation, headings, train, components, seed)), train, test)
         for train, test in thirds(len(headings))
     ]
-    accuracies = []
+    accuracies: dict[str, list[float]] = {}
     for _ in range(PERMUTATIONS):
         shuffled = truth.behavior.copy()
         for _, _, test in splits:
@@ -241,8 +251,9 @@ def behaviour_chance(
             names = [truth.behavior[truth.bouts == bout][0] for bout in bouts]
             for bout, name in zip(bouts, generator.permutation(names), strict=True):
                 shuffled[truth.bouts == bout] = name
-        each = [behaviour_accuracy(z, shuffled, train, test) for z, train, test in splits]
-        accuracies.append(float(np.mean(each)))
+        for task in splits[0][0]:
+            each = [behaviour_accuracy(z[task], shuffled, *frames) for z, *frames in splits]
+            accuracies.setdefault(task, []).append(float(np.mean(each)))
     return accuracies
 
 

@@ -301,4 +301,5 @@ def results_of(experiments):
             recording=experiment["apply"],
             preset=experiment["preset"],
         )
+        targets += expand(rules.synchronization.output, recording=experiment["apply"])
     return targets

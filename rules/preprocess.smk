@@ -16,7 +16,7 @@ rule cameras:
     conda:
         "../envs/cpu.yaml"
     params:
-        settings=settings("recording", "calibration", "cameras", "frames"),
+        settings=settings("recording", "calibration", "cameras", "frames", "frame_offsets"),
         code=code_of("cameras"),
     message:
         "{rule}: Checking the videos and the calibration of {wildcards.recording}"
@@ -45,6 +45,35 @@ rule vertical_lines:
         "{rule}: Finding which way is up in {wildcards.recording}"
     script:
         "../src/scripts/vertical_lines.py"
+
+
+rule synchronization:
+    input:
+        cameras=f"{RECORDING}/cameras.h5",
+        videos=f"{RECORDING}/videos.json",
+        masks=camera_files("masks"),
+    output:
+        json=f"{RECORDING}/synchronization.json",
+        figure=report(
+            f"{RECORDING}/synchronization.png",
+            category="Recording",
+            caption="captions/synchronization.rst",
+            labels={"recording": "{recording}", "figure": "synchronization"},
+        ),
+    log:
+        "logs/synchronization/{recording}.log",
+    benchmark:
+        "results/benchmarks/synchronization/{recording}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        settings=settings("recording", "heldout_cameras"),
+        plots=config["plots"],
+        code=code_of("synchronization"),
+    message:
+        "{rule}: Checking that the cameras of {wildcards.recording} are in step"
+    script:
+        "../src/scripts/synchronization.py"
 
 
 rule images_part:

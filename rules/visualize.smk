@@ -132,6 +132,7 @@ rule contact_sheet:
         crop=f"{PREPROCESSED}/crop.json",
         cameras=f"{RECORDING}/cameras.h5",
         vertical_lines=f"{RECORDING}/vertical_lines.npz",
+        description=f"{RECORDING}/videos.json",
         videos=camera_files("videos"),
     output:
         report(

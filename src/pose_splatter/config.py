@@ -69,6 +69,10 @@ def _check_recording(name: str, recording: Settings) -> None:
         )
     # In the cameras' order, so that the order in which they are given changes nothing.
     recording["heldout_cameras"] = sorted(heldout, key=cameras.index)
+    offsets = recording["frame_offsets"]
+    for camera in offsets:
+        _require_known(camera, cameras, f"{where}: frame_offsets")
+    recording["frame_offsets"] = {c: offsets[c] for c in cameras if offsets.get(c)}
     frames = recording["frames"]
     if frames["stop"] is not None and frames["stop"] <= frames["start"]:
         raise PoseSplatterError(

@@ -25,7 +25,7 @@ from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.plots import BLUE, HELDOUT_COLOR, PURPLE, SKY, YELLOW, mark_camera
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
-from pose_splatter.video import read_frames
+from pose_splatter.video import read_frames, shifted
 
 FRAMES = 4
 HEADINGS = 24  # arrows along the path
@@ -44,17 +44,22 @@ def sample_frames(animal: Track, count: int = FRAMES) -> list[int]:
 
 
 def read_pictures(
-    videos: Sequence[str | Path], rig: CameraRig, source_frames: Sequence[int], downsample: int
+    videos: Sequence[str | Path],
+    rig: CameraRig,
+    source_frames: Sequence[int],
+    offsets: Sequence[int],
+    downsample: int,
 ) -> UInt8[ndarray, "frame camera h w 3"]:
     """The videos' frames (ascending numbers), undistorted by `rig`, at the size of the store.
 
-    `rig` is that of the videos, as cameras.h5 holds it.
+    `rig` is that of the videos, as cameras.h5 holds it, `offsets` the frames by which each camera
+    is off.
     """
     cameras = []
     for camera, video in enumerate(track(videos, "reading videos", len(videos))):
         maps = undistortion_maps(rig, camera)
         pictures = []
-        for picture in read_frames(video, source_frames):
+        for picture in read_frames(video, shifted(source_frames, offsets[camera])):
             plain = picture if maps is None else cv2.remap(picture, *maps, cv2.INTER_LINEAR)
             height, width = (size - size % downsample for size in plain.shape[:2])
             size = (width // downsample, height // downsample)

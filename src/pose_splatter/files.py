@@ -1,5 +1,6 @@
 """Writing files so that nobody ever sees half of one."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,10 @@ import numpy as np
 
 from pose_splatter.errors import PoseSplatterError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = 1 << 16  # bytes left on a disk that is full: the last block may stay free
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -19,15 +24,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Works for files and for folders (Zarr). The temporary name keeps the suffix, since writers
     such as `np.savez` and matplotlib choose their format from it. What a killed process left under
-    it is deleted by the next one.
+    it is deleted by the next one. Raises PoseSplatterError where the folder may not be written to
+    or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    _remove(temporary)
     try:
-        yield temporary
-        _move(temporary, path)
+        with _explained(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
+            yield temporary
+            _move(temporary, path)
     finally:
         _remove(temporary)
 
@@ -42,14 +49,40 @@ def resumable_path(path: str | Path, fingerprint: str) -> Iterator[Path]:
     made side by side in one folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     ending = f".{fingerprint}.partial{path.suffix}"
-    for left in path.parent.glob(f".*.partial{path.suffix}"):
-        if not left.name.endswith(ending):
-            _remove(left)
     partial = path.with_name(f".{path.stem}{ending}")
-    yield partial
-    _move(partial, path)
+    with _explained(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".*.partial{path.suffix}"):
+            if not left.name.endswith(ending):
+                _remove(left)
+        yield partial
+        _move(partial, path)
+
+
+@contextmanager
+def _explained(path: Path, temporary: Path) -> Iterator[None]:
+    """What keeps `path` from being written, in a sentence; errors that are not of it stay theirs.
+
+    The writers of HDF5 and of PyTorch hardly say that a disk is full, so it is looked at.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        code, name = getattr(error, "errno", None), getattr(error, "filename", None)
+        ours = str(temporary) in str(error) or (name and Path(name) in (path, *path.parents))
+        if code in NOT_ALLOWED and ours:
+            raise PoseSplatterError(
+                f"{path}: may not be written ({os.strerror(code)}); make its folder writable, or "
+                "run in a folder of your own."
+            ) from error
+        folder = path.parent
+        no_room = folder.exists() and shutil.disk_usage(folder).free < FULL
+        if code in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error) or no_room:
+            raise PoseSplatterError(
+                f"{path}: the disk is full; free some space, then run the same command again."
+            ) from error
+        raise
 
 
 def _move(temporary: Path, path: Path) -> None:

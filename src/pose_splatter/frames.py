@@ -26,7 +26,7 @@ from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.progress import track
-from pose_splatter.video import read_frames
+from pose_splatter.video import read_frames, shifted
 
 DEFLATE_LEVEL = 1  # pictures that are mostly white: higher levels cost time and save little
 ARRAYS = ("images", "masks")
@@ -88,11 +88,15 @@ def foreground(picture: UInt8[ndarray, "height width"]) -> UInt8[ndarray, "heigh
 
 @dataclass(frozen=True)
 class CameraFiles:
-    """Where one camera's video and mask video lie."""
+    """Where one camera's video and mask video lie, and by how many frames they are off.
+
+    For frame n of the recording, frame n + `offset` of both is read.
+    """
 
     name: str
     video: str | Path
     masks: str | Path
+    offset: int = 0
 
 
 def write_part(
@@ -147,6 +151,7 @@ def _camera_stream(
     Undistorted images are black outside the mask's box, where nothing is kept of them.
     """
     maps = undistortion_maps(rig, camera)
+    frames = shifted(frames, files.offset)
     images, masks = read_frames(files.video, frames), read_frames(files.masks, frames, "grey")
     for image, picture in zip(images, masks, strict=True):
         if maps is None:
@@ -178,8 +183,9 @@ def _refuse_empty_mask(
         camera = int(np.argmin(seen))
         raise PoseSplatterError(
             f"{files[camera].masks}: the mask of camera {files[camera].name} is empty in frame "
-            f"{frame}, where other cameras see the animal; correct the mask, or set empty_masks: "
-            "absent for this recording in config to leave such frames out."
+            f"{frame + files[camera].offset}, where other cameras see the animal; correct the "
+            "mask, or set empty_masks: absent for this recording in config to leave such frames "
+            "out."
         )
 
 

@@ -22,7 +22,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_npz
 from pose_splatter.frames import FrameStore, foreground, mask_box
 from pose_splatter.progress import track
-from pose_splatter.video import read_frames
+from pose_splatter.video import read_frames, shifted
 
 THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this power
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
@@ -200,11 +200,21 @@ def measure_frames(
 
 
 def estimate_up_from_masks(
-    rig: CameraRig, masks: Sequence[str | Path], frames: range, n_samples: int = 200
+    rig: CameraRig,
+    masks: Sequence[str | Path],
+    frames: range,
+    offsets: Sequence[int] | None = None,
+    n_samples: int = 200,
 ) -> Float[ndarray, "3"]:
-    """The floor's normal from the animal's path, sampled evenly over the mask videos."""
+    """The floor's normal from the animal's path, sampled evenly over the mask videos.
+
+    `offsets` are the frames by which each camera is off, none if not given.
+    """
     chosen = sorted({frames[n] for n in np.linspace(0, len(frames) - 1, n_samples).astype(int)})
-    streams = [read_frames(path, chosen, "grey") for path in masks]
+    streams = [
+        read_frames(path, shifted(chosen, offset), "grey")
+        for path, offset in zip(masks, offsets or [0] * len(masks), strict=True)
+    ]
     pinholes = rig.undistorted()
     maps = [undistortion_maps(rig, camera) for camera in range(len(rig))]
     path, misses = [], []

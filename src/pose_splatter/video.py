@@ -1,12 +1,13 @@
 """Decoding of synchronised videos and mask videos, any range of frames."""
 
 import json
+import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -14,22 +15,43 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_json
 
+CUT_TAIL = 5  # frames by which a camera may stop earlier than the others, at most
+LATE = 1.5  # intervals between frames after which a frame is late: one or more were dropped
+SAME_RATE = 0.01  # relative difference
+FEWEST_FRAMES = 3  # one each to train, validate and test
+
+# Files that hold video themselves. FFmpeg knows others too, texts among them, that name more files.
+OPENING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,asf,flv,mpeg,mpegts,mxf,nut,ogg,dv,ivf,gif,"
+    "mjpeg,yuv4mpegpipe,h264,hevc,m4v",
+}
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says of itself, its frames counted."""
+    """What a video file says of itself, its frames counted.
+
+    Width and height are those of the picture as players show it. `late` are the numbers of frames
+    that come later than the rate says, `missing` the number of frames that the file lists and does
+    not hold, because it was cut off.
+    """
 
     path: Path
     n_frames: int
     width: int
     height: int
     fps: float
+    late: tuple[int, ...] = ()
+    missing: int = 0
 
 
 @contextmanager
@@ -41,7 +63,8 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path}: no such video; correct the path pattern or the camera names in config."
         )
     try:
-        with av.open(str(path)) as container:
+        # Said to be a file, or its name might be taken for that of a protocol.
+        with av.open(f"file:{path}", options=OPENING) as container:
             if not container.streams.video:
                 raise PoseSplatterError(f"{path}: the file holds no video stream; replace it.")
             stream = container.streams.video[0]
@@ -54,18 +77,39 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Count the frames of a video and read its size, without decoding it."""
+    """Count the frames of a video and read its size; its first frame alone is decoded."""
     with _opened(path) as (container, stream):
-        n_frames = sum(1 for packet in container.demux(stream) if packet.size)
+        index = _FrameIndex.of(path, container, stream)
+        n_frames = len(index.times)
         if n_frames == 0:
             raise PoseSplatterError(f"{path}: the video has no frames; replace it.")
+        container.seek(index.times[0], stream=stream)
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise PoseSplatterError(
+                f"{path}: its first frame cannot be decoded; copy or encode the video again."
+            )
+        if container.format.name == "avi" and stream.codec_context.has_b_frames:
+            raise PoseSplatterError(
+                f"{path}: an AVI file with B-frames does not say which frame is which; convert it: "
+                "ffmpeg -i IN.avi -crf 17 OUT.mp4."
+            )
+        width, height = first.width, first.height
+        if (matrix := _display_matrix(first)) is not None and matrix[0, 0] == 0:
+            width, height = height, width
         rate = stream.average_rate or stream.guessed_rate or 0
-        return VideoInfo(Path(path), n_frames, stream.width, stream.height, float(rate))
+        return VideoInfo(
+            Path(path), n_frames, width, height, float(rate), index.late(), index.missing
+        )
 
 
 @dataclass(frozen=True)
 class RecordingDescription:
-    """What a recording's videos have in common, and the range of their frames that is used."""
+    """What a recording's videos have in common, and the range of their frames that is used.
+
+    Frame n of the recording is frame n + offsets[camera] of a camera's video and masks, `offsets`
+    being one number per camera in the rig's order.
+    """
 
     width: int
     height: int
@@ -73,10 +117,11 @@ class RecordingDescription:
     start: int
     stop: int
     step: int
+    offsets: tuple[int, ...] = ()
 
     @property
     def source_frames(self) -> range:
-        """The numbers, in the videos, of the frames that are used."""
+        """The numbers, in the videos of cameras without an offset, of the frames that are used."""
         return range(self.start, self.stop, self.step)
 
 
@@ -86,35 +131,116 @@ def describe_recording(
     start: int = 0,
     stop: int | None = None,
     step: int = 1,
+    offsets: Sequence[int] | None = None,
 ) -> RecordingDescription:
     """Probe the videos and mask videos of a recording; refuse what does not belong together.
 
-    All must have the first video's size and number of frames. `start`, `stop` and `step` choose
-    frames as a Python slice does.
+    All must have the first video's size. `start`, `stop` and `step` choose frames as a Python slice
+    does. Without `stop`, all must have its number of frames, but for the last CUT_TAIL: what the
+    shortest holds is used. `offsets` (one per camera) shift its video and masks in time; frames
+    that some camera has not are left out. What is odd and does no harm is logged.
     """
-    reference, *others = [probe(path) for path in (*videos, *masks)]
-    for info in others:
-        _require_same(info, reference)
+    infos = [probe(path) for path in (*videos, *masks)]
+    reference = infos[0]
+    offsets = tuple(offsets) if offsets else (0,) * len(videos)
+    for info in infos[1:]:
+        _require_same_size(info, reference)
+    _compare_rates(infos[: len(videos)])
+    for info in infos[: len(videos)]:
+        _report_late_frames(info)
+    shifts = offsets * 2 if masks else offsets
+    ends = [info.n_frames - offset for info, offset in zip(infos, shifts, strict=True)]
+    _require_frames(infos, ends, start, stop)
+    first = max(start, *(-offset for offset in offsets))
+    last = min(ends) if stop is None else min(stop, *ends)
+    start += -(-(first - start) // step) * step  # the same frames as without offsets, but fewer
+    if len(range(start, last, step)) < FEWEST_FRAMES:
+        raise PoseSplatterError(
+            f"{reference.path}: {len(range(start, last, step))} frames are used, but to train, "
+            f"validate and test takes {FEWEST_FRAMES} at least; use a longer video, or more of it "
+            "(frames: start, stop, step in config)."
+        )
+    return RecordingDescription(
+        reference.width, reference.height, reference.fps, start, last, step, offsets
+    )
+
+
+def _require_same_size(info: VideoInfo, reference: VideoInfo) -> None:
+    sizes = (info.width, info.height), (reference.width, reference.height)
+    if sizes[0] != sizes[1]:
+        turned = "; it lies on its side: turn it" if sizes[0] == sizes[1][::-1] else ""
+        raise PoseSplatterError(
+            f"{info.path}: frames are {info.width} x {info.height} pixels, but those of "
+            f"{reference.path} are {reference.width} x {reference.height}; all cameras of a "
+            f"recording must have one size{turned}."
+        )
+
+
+def _compare_rates(videos: Sequence[VideoInfo]) -> None:
+    """Cameras at different rates show different moments, unless only their files say so."""
+    reference = videos[0]
+    for info in videos[1:]:
+        if abs(info.fps - reference.fps) <= SAME_RATE * reference.fps:
+            continue
+        rates = f"{info.fps:.4g} frames/s, but {reference.path} {reference.fps:.4g}"
+        if abs(info.n_frames - reference.n_frames) > CUT_TAIL:
+            raise PoseSplatterError(
+                f"{info.path}: the video has {info.n_frames} frames at {rates} and "
+                f"{reference.n_frames}; record, or convert, all cameras at one rate "
+                f"(ffmpeg -i IN -r {reference.fps:.4g} OUT)."
+            )
+        logger.warning(
+            "%s: the file says %s, though both have as many frames: taken as one rate, frame by "
+            "frame; see synchronization.png whether that is so",
+            info.path,
+            rates,
+        )
+
+
+def _report_late_frames(info: VideoInfo) -> None:
+    if info.late:
+        logger.warning(
+            "%s: %d of %d frames come late, frame %d first: the rate varies, or frames were "
+            "dropped; frames are matched by number, not by time: see synchronization.png whether "
+            "the cameras stay in step",
+            info.path,
+            len(info.late),
+            info.n_frames,
+            info.late[0],
+        )
+
+
+def _require_frames(
+    infos: Sequence[VideoInfo], ends: Sequence[int], start: int, stop: int | None
+) -> None:
+    """Every file must hold the frames that are used, and none may lack much of what others hold.
+
+    `ends` are where the files end in the recording's numbers. A camera that is off may stop with
+    the others or be as long as they are.
+    """
+    reference = infos[0]
+    longest = max(infos, key=lambda info: info.n_frames)
+    for info, end in zip(infos, ends, strict=True):
+        cut = f" (the file is cut off: {info.missing} frames are missing)" if info.missing else ""
+        lacking = min(longest.n_frames - info.n_frames, max(ends) - end)
+        short = max(info.n_frames, end) < stop <= longest.n_frames if stop else lacking > CUT_TAIL
+        if short:
+            raise PoseSplatterError(
+                f"{info.path}: the video's last frame is {info.n_frames - 1}{cut}, but that of "
+                f"{longest.path} is {longest.n_frames - 1}; cut all cameras to the same frames, or "
+                f"set frames: stop to {info.n_frames} or less in config, if they start together."
+            )
+        if lacking and not stop:
+            logger.warning(
+                "%s: the video stops %d frames before others%s; their last frames are left out",
+                info.path,
+                lacking,
+                cut,
+            )
     if start >= reference.n_frames or (stop is not None and not start < stop <= reference.n_frames):
         raise PoseSplatterError(
             f"{reference.path}: the video has frames 0 to {reference.n_frames - 1}, which config's "
             f"frames (start {start}, stop {stop}) do not fit; correct them."
-        )
-    stop = reference.n_frames if stop is None else stop
-    return RecordingDescription(reference.width, reference.height, reference.fps, start, stop, step)
-
-
-def _require_same(info: VideoInfo, reference: VideoInfo) -> None:
-    if info.n_frames != reference.n_frames:
-        raise PoseSplatterError(
-            f"{info.path}: the video's last frame is {info.n_frames - 1}, but that of "
-            f"{reference.path} is {reference.n_frames - 1}; cut all cameras to the same frames."
-        )
-    if (info.width, info.height) != (reference.width, reference.height):
-        raise PoseSplatterError(
-            f"{info.path}: frames are {info.width} x {info.height} pixels, but those of "
-            f"{reference.path} are {reference.width} x {reference.height}; all cameras of a "
-            "recording must have one size."
         )
 
 
@@ -125,20 +251,26 @@ def save_description(path: str | Path, description: RecordingDescription) -> Non
 
 def load_description(path: str | Path) -> RecordingDescription:
     """Read videos.json."""
-    return RecordingDescription(**json.loads(Path(path).read_text()))
+    content = json.loads(Path(path).read_text())
+    return RecordingDescription(**content | {"offsets": tuple(content["offsets"])})
+
+
+def shifted(frames: Sequence[int], offset: int) -> Sequence[int]:
+    """The numbers that frames of the recording have in a camera that is off by `offset`."""
+    return [frame + offset for frame in frames]
 
 
 def read_frames(
     path: str | Path, frames: Sequence[int], kind: Literal["rgb", "grey"] = "rgb"
 ) -> Iterator[UInt8[ndarray, "height width *channel"]]:
-    """Yield the given frames (ascending numbers) of a video, RGB or luma alone.
+    """Yield the given frames (ascending numbers) of a video, RGB or luma alone, as players show it.
 
     Seeks to the key frame before a frame that is far ahead and decodes from there, so a chunk in
     the middle of a long recording, or a sample of it, costs what it is. Raises PoseSplatterError
     where the video ends or breaks before the last frame asked for.
     """
     with _opened(path) as (container, stream):
-        index = _FrameIndex.of(container, stream)
+        index = _FrameIndex.of(path, container, stream)
         decoded: Iterator[VideoFrame] = iter(())
         position = len(index.times)
         for target in frames:
@@ -159,23 +291,50 @@ def read_frames(
 
 @dataclass(frozen=True)
 class _FrameIndex:
-    """Frame numbers and time stamps: frame n has the n-th smallest stamp, whatever the rate."""
+    """Frame numbers and time stamps: frame n has the n-th smallest stamp, whatever the rate.
+
+    Of a file that was cut off, only what comes before the first missing frame; `missing` are the
+    others.
+    """
 
     times: list[int]
     numbers: dict[int, int]
     keys: list[int]
+    missing: int
 
     @classmethod
-    def of(cls, container: InputContainer, stream: VideoStream) -> "_FrameIndex":
-        packets = [
-            (packet.pts, packet.is_keyframe)
+    def of(cls, path: str | Path, container: InputContainer, stream: VideoStream) -> "_FrameIndex":
+        sent = [
+            (packet.pts, packet.is_keyframe, packet.dts, packet.is_discard, packet.is_corrupt)
             for packet in container.demux(stream)
-            if packet.size and packet.pts is not None
+            if packet.size
         ]
-        packets.sort()
-        numbers = {pts: number for number, (pts, _) in enumerate(packets)}
-        keys = [number for number, (_, is_key) in enumerate(packets) if is_key]
-        return cls([pts for pts, _ in packets], numbers, keys or [0])
+        # Not shown are what an editor hid and what is left of the frame at which a file was cut.
+        shown = [(pts, key, dts) for pts, key, dts, hidden, cut in sent if not (hidden or cut)]
+        listed = stream.frames if "mp4" in container.format.name else 0
+        missing = max(listed - len(sent), 0) + sum(frame[-1] for frame in sent)
+        if missing and shown and (last := shown[-1][2]) is not None:
+            # Frames are sent in another order than shown, but none after its time.
+            whole = [frame for frame in shown if frame[0] is not None and frame[0] <= last]
+            missing += len(shown) - len(whole)
+            shown = whole
+        times = [pts for pts, _, _ in shown if pts is not None]
+        if len(times) < len(shown):
+            raise PoseSplatterError(
+                f"{path}: the file does not say when its frames are shown; put it into one that "
+                "does: ffmpeg -i IN -c copy OUT.mp4."
+            )
+        times.sort()
+        numbers = dict(zip(times, range(len(times)), strict=True))
+        keys = sorted(numbers[pts] for pts, is_key, _ in shown if is_key and pts is not None)
+        return cls(times, numbers, keys or [0], missing)
+
+    def late(self) -> tuple[int, ...]:
+        """The numbers of the frames before which more than LATE usual intervals pass."""
+        intervals = np.diff(self.times)
+        if not len(intervals):
+            return ()
+        return tuple((1 + np.flatnonzero(intervals > LATE * np.median(intervals))).tolist())
 
     def key_frame(self, number: int) -> int:
         """The key frame from which frame `number` can be decoded."""
@@ -196,10 +355,37 @@ def _advance(
 
 
 def _to_array(frame: VideoFrame, kind: Literal["rgb", "grey"]) -> UInt8[ndarray, "h w *channel"]:
-    if kind == "rgb":
-        return frame.to_ndarray(format="rgb24")
+    picture = frame.to_ndarray(format="rgb24") if kind == "rgb" else _luma(frame)
+    matrix = _display_matrix(frame)
+    return picture if matrix is None else _as_displayed(picture, matrix)
+
+
+def _luma(frame: VideoFrame) -> UInt8[ndarray, "h w"]:
     if frame.format.name in ("yuv420p", "yuvj420p", "yuv444p", "yuv422p", "gray"):
         plane = frame.planes[0]  # luma as it lies in the file: no colour conversion
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
         return rows[:, : frame.width].copy()
     return frame.to_ndarray(format="gray8")
+
+
+def _display_matrix(frame: VideoFrame) -> Int[ndarray, "2 2"] | None:
+    """How pixel axes (rows of the matrix) lie on the screen, as -1, 0, 1; None where as they are.
+
+    Phones and some cameras store pictures on their side and say so: ISO 14496-12, section 8.3.2.
+    """
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    matrix = np.frombuffer(memoryview(data), np.int32).reshape(3, 3)[:2, :2]
+    along = np.abs(matrix) == np.abs(matrix).max(axis=1, keepdims=True)
+    signs = (np.sign(matrix) * along).astype(int)
+    return None if (signs == np.eye(2)).all() else signs
+
+
+def _as_displayed(
+    picture: UInt8[ndarray, "h w *channel"], matrix: Int[ndarray, "2 2"]
+) -> UInt8[ndarray, "h2 w2 *channel"]:
+    if matrix[0, 0] == 0:
+        picture = picture.swapaxes(0, 1)
+    flips = [slice(None, None, -1 if sign < 0 else 1) for sign in matrix.sum(axis=0)[::-1]]
+    return np.ascontiguousarray(picture[tuple(flips)])

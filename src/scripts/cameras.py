@@ -8,7 +8,10 @@ from pose_splatter.video import describe_recording, save_description
 with job(snakemake.log[0]):
     settings = snakemake.params.settings
     description = describe_recording(
-        snakemake.input.videos, snakemake.input.masks, **settings["frames"]
+        snakemake.input.videos,
+        snakemake.input.masks,
+        **settings["frames"],
+        offsets=[settings["frame_offsets"].get(camera, 0) for camera in settings["cameras"]],
     )
     rig = read_calibration(
         settings["calibration"],

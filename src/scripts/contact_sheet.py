@@ -6,6 +6,7 @@ from pose_splatter.frames import FrameStore
 from pose_splatter.plots import save_figure
 from pose_splatter.progress import job
 from pose_splatter.tracking import load_track
+from pose_splatter.video import load_description
 from pose_splatter.volume import load_crop
 
 with job(snakemake.log[0]):
@@ -17,6 +18,7 @@ with job(snakemake.log[0]):
             inputs.videos,
             load_cameras(inputs.cameras),
             store.source_frames[frames].tolist(),
+            load_description(inputs.description).offsets,
             store.downsample,
         ),
         frames,

@@ -8,11 +8,12 @@ from pose_splatter.video import load_description
 with job(snakemake.log[0]):
     rig = load_cameras(snakemake.input.cameras)
     description = load_description(snakemake.input.videos)
-    paths = zip(snakemake.input.camera_videos, snakemake.input.camera_masks, strict=True)
+    inputs = snakemake.input
+    files = zip(inputs.camera_videos, inputs.camera_masks, description.offsets, strict=True)
     write_part(
         snakemake.output[0],
         rig,
-        [CameraFiles(name, *files) for name, files in zip(rig.names, paths, strict=True)],
+        [CameraFiles(name, *of_camera) for name, of_camera in zip(rig.names, files, strict=True)],
         chunk_of(description.source_frames, snakemake.wildcards.scatteritem),
         snakemake.params.settings["downsample"],
         recording=snakemake.wildcards.recording,

@@ -12,9 +12,11 @@ with job(snakemake.log[0]):
     else:
         rig = load_cameras(snakemake.input.cameras)
         observed = rig.without(snakemake.params.settings["heldout_cameras"])
+        description = load_description(snakemake.input.videos)
         up = estimate_up_from_masks(
             rig.subset(observed),
             [snakemake.input.masks[camera] for camera in observed],
-            load_description(snakemake.input.videos).source_frames,
+            description.source_frames,
+            [description.offsets[camera] for camera in observed],
         )
         save_up(snakemake.output[0], up)

@@ -37,11 +37,12 @@ def test_experiments_override_defaults_key_by_key(config):
 
 def test_defaults_of_the_schema_fill_what_is_not_said(config):
     demo = config["recordings"]["demo"]
-    for key in ("frames", "up", "empty_masks"):
+    for key in ("frames", "frame_offsets", "up", "empty_masks"):
         del demo[key]
     del config["presets"]["default"]["split"], config["chunks"]
     settings = resolved(config)
     assert settings["recordings"]["demo"]["frames"] == {"start": 0, "stop": None, "step": 1}
+    assert settings["recordings"]["demo"]["frame_offsets"] == {}
     assert settings["recordings"]["demo"]["up"] == "auto"
     assert len(settings["presets"]["default"]["split"]) == 3
     assert settings["chunks"] == 2
@@ -58,6 +59,7 @@ def test_spelling_changes_nothing(config):
     config["experiments"]["high_res"]["training"] = None
     config["presets"]["high_res"]["smoothing"] = None
     config["recordings"]["demo"]["heldout_cameras"] = ["5", 1]
+    config["recordings"]["demo"]["frame_offsets"] = {5: 0.0, 3: 0}
     config["plots"] = None
     assert json.dumps(resolved(config)) == json.dumps(as_written)
 
@@ -182,6 +184,9 @@ def test_merging_leaves_its_inputs_alone():
         ("defaults train", ["dmo"], "train names 'dmo'; did you mean 'demo'"),
         ("recordings demo heldout_cameras", ["7"], "heldout_cameras names '7'; known are 0, 1"),
         ("recordings demo heldout_cameras", list("01234"), "fewer than two cameras"),
+        ("recordings demo frame_offsets", {"7": 1}, "frame_offsets names '7'; known are 0, 1"),
+        ("recordings demo frame_offsets", {"2": 0.5}, "2 is not valid: 0.5; give a whole number"),
+        ("recordings demo frame_offsets", 7, "frame_offsets is not valid: 7; give names of camer"),
         ("recordings demo videos", "videos/all.mp4", "videos is not valid"),
         ("recordings demo cameras", ["a b", 1], "cameras: 0 is not valid: 'a b'; give a name of"),
         ("recordings ../evil", {}, "recordings is not valid"),

@@ -59,7 +59,7 @@ def test_pictures_are_the_videos_own(small_recording):
     """Of the frames asked for, background and all, averaged to the store's size."""
     rig = ring_rig()
     videos = [small_recording / f"video{camera}.mp4" for camera in range(6)]
-    pictures = read_pictures(videos, rig, [4, 20], downsample=2)
+    pictures = read_pictures(videos, rig, [4, 20], [0] * 6, downsample=2)
     assert pictures.shape == (2, 6, 60, 80, 3)
     assert np.abs(pictures[:, :, :3, :3].astype(int) - 220).max() < 6
     for row, frame in enumerate((4, 20)):

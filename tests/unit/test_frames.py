@@ -1,5 +1,8 @@
 """The stores: parts, gathering, Zarr, all with the same bytes; and masks that are empty."""
 
+import shutil
+
+import av
 import h5py
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pose_splatter import cameras
+from pose_splatter.contact_sheet import read_pictures
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import (
     CameraFiles,
@@ -19,6 +23,8 @@ from pose_splatter.frames import (
     write_part,
     write_zarr,
 )
+from pose_splatter.tracking import estimate_up_from_masks
+from pose_splatter.video import describe_recording
 
 from ..conftest import ring_rig, write_video
 
@@ -190,3 +196,58 @@ def test_splits_are_thirds_in_order_of_time(n_frames):
     split = split_frames(n_frames, [0.3333, 0.3333, 0.3334])
     assert [*split.train, *split.valid, *split.test] == list(range(n_frames))
     assert all(abs(len(part) - n_frames / 3) <= 1 for part in (split.train, split.valid))
+
+
+def drop_first_frames(source, target, count):
+    """The same packets, bit by bit, from the key frame `count` on."""
+    with av.open(str(source)) as file, av.open(str(target), "w") as copy:
+        stream = file.streams.video[0]
+        copied = copy.add_stream_from_template(stream)
+        packets = [packet for packet in file.demux(stream) if packet.size]
+        keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+        assert count in keys
+        start = packets[count].pts
+        for packet in packets[count:]:
+            packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, copied
+            copy.mux(packet)
+
+
+@pytest.mark.parametrize("late", ["one camera", "all others"])
+def test_offsets_give_what_cameras_in_step_give(tmp_path, small_recording, late):
+    """Cameras start ten frames late: what is read is what was read before, frame by frame."""
+    rig, names = ring_rig(), [f"{kind}{n}.mp4" for kind in ("video", "mask") for n in range(6)]
+    for name in names:
+        if ("3" in name) == (late == "one camera"):
+            drop_first_frames(small_recording / name, tmp_path / name, 10)
+        else:
+            shutil.copy(small_recording / name, tmp_path / name)
+    offsets = [0, 0, 0, -10 if late == "one camera" else 10, 0, 0]
+    paths = [[folder / name for name in names] for folder in (small_recording, tmp_path)]
+    plain = describe_recording(paths[0][:6], paths[0][6:], start=10)
+    shifted = describe_recording(paths[1][:6], paths[1][6:], offsets=offsets, stop=None)
+    frames = [plain.source_frames, shifted.source_frames]
+    assert list(frames[1]) == [n - 10 * (late == "all others") for n in frames[0]]
+    shifts = [plain.offsets, shifted.offsets]
+    stores = []
+    for folder, chosen, by in zip((small_recording, tmp_path), frames, shifts, strict=True):
+        files = [
+            CameraFiles(file.name, file.video, file.masks, offset)
+            for file, offset in zip(camera_files(folder, rig), by, strict=True)
+        ]
+        path = tmp_path / f"{folder.name}.h5"
+        write_part(path, rig, files, chosen, 2)
+        with h5py.File(path) as store:
+            stores.append((store["images"][:], store["masks"][:]))
+            np.testing.assert_array_equal(store["source_frames"][:], list(chosen))
+    for one, other in zip(*stores, strict=True):
+        np.testing.assert_array_equal(one, other)
+    ups = [
+        estimate_up_from_masks(rig, masks[6:], chosen, by)
+        for masks, chosen, by in zip(paths, frames, shifts, strict=True)
+    ]
+    np.testing.assert_array_equal(*ups)
+    pictures = [
+        read_pictures(videos[:6], rig, list(chosen)[4:6], by, 2)
+        for videos, chosen, by in zip(paths, frames, shifts, strict=True)
+    ]
+    np.testing.assert_array_equal(*pictures)

@@ -1,5 +1,11 @@
 """Videos: exact frames wherever reading starts, and sentences for files that do not fit."""
 
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +17,7 @@ from pose_splatter.video import (
     probe,
     read_frames,
     save_description,
+    shifted,
 )
 
 from ..conftest import write_video
@@ -86,6 +93,244 @@ def test_cameras_that_disagree(tmp_path, counting):
 
 def test_description_round_trip(tmp_path, counting):
     description = describe_recording([counting], [counting], start=5, step=3)
-    assert description == RecordingDescription(64, 48, 30.0, 5, 50, 3)
+    assert description == RecordingDescription(64, 48, 30.0, 5, 50, 3, (0,))
     save_description(tmp_path / "videos.json", description)
     assert load_description(tmp_path / "videos.json").source_frames == range(5, 50, 3)
+
+
+# --- what videos can be like ---------------------------------------------------------------------
+
+
+def encode(
+    path: Path,
+    pictures: np.ndarray,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    *,
+    rate: int = 30,
+    stamps: list[int] | None = None,
+    prepare=lambda stream: None,
+    container: dict[str, str] | None = None,
+    **options: str,
+) -> None:
+    """Write (frame h w 3) pictures in any codec and pixel format, at any times (1/600 s)."""
+    with av.open(str(path), "w", options=container) as file:
+        stream = file.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        prepare(stream)
+        if stamps:
+            stream.codec_context.time_base = Fraction(1, 600)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            if stamps:
+                frame.pts, frame.time_base = stamps[number], Fraction(1, 600)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+def counting_pictures(n_frames: int = 30, height: int = 48, width: int = 64) -> np.ndarray:
+    """Frame n is grey of level 6 n, with a white corner at the top left."""
+    levels = (6 * np.arange(n_frames)).astype(np.uint8)
+    pictures = np.repeat(levels, height * width * 3).reshape(n_frames, height, width, 3)
+    pictures[:, : height // 3, : width // 3] = 255
+    return pictures
+
+
+FORMATS = {
+    "10 bit": ("v.mp4", "libx264", "yuv420p10le", (48, 64)),
+    "12 bit with alpha": ("v.mov", "prores_ks", "yuva444p10le", (48, 64)),
+    "16 bit grey": ("v.mkv", "ffv1", "gray16le", (48, 64)),
+    "8 bit grey": ("v.mkv", "ffv1", "gray", (48, 64)),
+    "alpha": ("v.mov", "png", "rgba", (48, 64)),
+    "16 bit with alpha": ("v.mov", "png", "rgba64be", (48, 64)),
+    "odd sizes": ("v.avi", "mjpeg", "yuvj420p", (45, 63)),
+    "odd sizes, lossless": ("v.mkv", "ffv1", "yuv444p", (47, 61)),
+    "RGB": ("v.mkv", "libx264rgb", "rgb24", (48, 64)),
+    "old AVI": ("v.avi", "mpeg4", "yuv420p", (48, 64)),
+    "WebM": ("v.webm", "libvpx-vp9", "yuva420p", (48, 64)),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_pixel_format_is_read_as_eight_bits(tmp_path, name):
+    file, codec, pix_fmt, size = FORMATS[name]
+    pictures = counting_pictures(20, *size)
+    encode(tmp_path / file, pictures, codec, pix_fmt)
+    info = probe(tmp_path / file)
+    assert (info.n_frames, info.height, info.width) == (20, *size)
+    chosen = [0, 3, 11, 19]
+    for kind in ("rgb", "grey"):
+        read = np.stack(list(read_frames(tmp_path / file, chosen, kind)))
+        truth = pictures[chosen] if kind == "rgb" else pictures[chosen, ..., 0]
+        assert read.dtype == np.uint8
+        assert read.shape == truth.shape
+        # A level lost to the codec, and sixteen where grey is kept from 16 to 235.
+        middle = (slice(None), slice(-20, -5), slice(-20, -5))
+        difference = np.abs(read[middle].astype(int) - truth[middle])
+        assert difference.max() <= (6 if kind == "rgb" else 20)
+        assert (read[:, 3:9, 3:9] > 225).all()
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, -90])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_pictures_are_turned_as_players_show_them(tmp_path, angle, flipped):
+    """As the file asks for: what OpenCV, and so a calibration made with it, saw."""
+    path, pictures = tmp_path / "v.mp4", counting_pictures(12)
+    encode(path, pictures, prepare=lambda s: s.set_display_rotation(angle, flipped))
+    shown = np.rot90(pictures, angle // 90, axes=(1, 2))
+    shown = shown[:, :, ::-1] if flipped else shown
+    info = probe(path)
+    assert (info.height, info.width) == shown.shape[1:3]
+    for kind in ("rgb", "grey"):
+        read = np.stack(list(read_frames(path, range(12), kind)))
+        truth = shown if kind == "rgb" else shown[..., 0]
+        assert read.shape == truth.shape
+        assert np.abs(read.astype(int) - truth).mean() < 15, "a corner elsewhere makes it 40"
+        assert read[0].flags.c_contiguous
+    if not flipped:  # OpenCV knows turns alone
+        found, opencv = cv2.VideoCapture(str(path)).read()
+        assert found
+        picture = next(read_frames(path, [0]))
+        assert np.abs(opencv[..., ::-1].astype(int) - picture).mean() < 3
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_varying_rate_is_told_and_frames_keep_their_numbers(tmp_path, caplog, container):
+    """600 ticks a second; a frame is lost at 12, and the rate halves at 20."""
+    stamps = [20 * n + 20 * (n >= 12) + 20 * max(n - 20, 0) for n in range(30)]
+    paths = [tmp_path / f"{name}.{container}" for name in "ab"]
+    encode(paths[0], counting_pictures(), stamps=stamps)
+    encode(paths[1], counting_pictures())
+    levels = [round(float(p[40, 60].mean()) / 6) for p in read_frames(paths[0], [11, 12, 25, 29])]
+    assert levels == [11, 12, 25, 29]
+    assert probe(paths[1]).late == ()
+    assert probe(paths[0]).late == (12, *range(21, 30))
+    with caplog.at_level(logging.WARNING):
+        describe_recording(paths[:1], paths[1:])
+    assert f"a.{container}: 10 of 30 frames come late, frame 12 first" in caplog.text
+
+
+def test_cameras_at_different_rates(tmp_path, caplog):
+    """As many frames: a file that says nonsense. Other numbers: other moments."""
+    paths = [tmp_path / f"{name}.mp4" for name in ("slow", "fast", "named")]
+    for path, rate, n_frames in zip(paths, (30, 60, 60), (30, 60, 30), strict=True):
+        encode(path, counting_pictures(n_frames), rate=rate)
+    with pytest.raises(PoseSplatterError, match=r"fast\.mp4: .* 60 frames at 60 .*slow.* -r 30"):
+        describe_recording(paths[:2], [])
+    with caplog.at_level(logging.WARNING):
+        assert describe_recording([paths[0], paths[2]], [paths[0], paths[0]]).stop == 30
+    assert "named.mp4: the file says 60 frames/s, but" in caplog.text
+    caplog.clear()
+    describe_recording([paths[0]], [paths[2]])
+    assert not caplog.text, "the rate of masks says nothing"
+
+
+def test_a_camera_that_stops_a_little_early(tmp_path, caplog, counting):
+    early = tmp_path / "early.mp4"
+    write_video(early, np.zeros((47, 48, 64, 3), np.uint8))
+    with caplog.at_level(logging.WARNING):
+        assert describe_recording([counting, early], [counting, early]).stop == 47
+    assert "early.mp4: the video stops 3 frames before others" in caplog.text
+    write_video(early, np.zeros((30, 48, 64, 3), np.uint8))
+    assert describe_recording([counting, early], [counting, early], stop=30).stop == 30
+    with pytest.raises(PoseSplatterError, match=r"early.*is 29.*set frames: stop to 30 or less"):
+        describe_recording([counting, early], [counting, early], stop=31)
+
+
+def test_a_file_that_was_cut_off_keeps_its_numbers(tmp_path):
+    """Its list of frames lies at its start: all frames before the first that is missing count."""
+    path, pictures = tmp_path / "whole.mp4", counting_pictures()
+    pictures[:, 20:36] = np.random.default_rng(0).integers(0, 256, (30, 16, 64, 3))
+    encode(path, pictures, g="10", crf="1", container={"movflags": "faststart"})
+    whole = path.read_bytes()
+    for share in (0.5, 0.8, 0.97):
+        cut = tmp_path / f"{share}.mp4"
+        cut.write_bytes(whole[: int(share * len(whole))])
+        info = probe(cut)
+        assert 3 <= info.n_frames < 30
+        assert info.n_frames + info.missing == 30
+        read = read_frames(cut, range(info.n_frames))
+        levels = [round(float(picture[44:, 60:].mean()) / 6) for picture in read]
+        assert levels == list(range(info.n_frames))
+    with pytest.raises(PoseSplatterError, match=r"0\.5.*cut off: \d+ frames are missing\).*cut"):
+        describe_recording([path, tmp_path / "0.5.mp4"], [])
+
+
+def test_a_recording_of_ten_hours_is_read_from_its_middle(tmp_path):
+    """Every frame shows its number in bits; key frames every 600, B-frames across them (open GOP).
+
+    What is read by seeking is what decoding all of the file in order gives.
+    """
+    path, n_frames = tmp_path / "long.mp4", 36_000
+    numbers = np.arange(n_frames)
+    bits = (numbers[:, None] >> np.arange(16) & 1).astype(np.uint8) * 200
+    with av.open(str(path), "w") as file:
+        settings = "open-gop=1:bframes=2:b-adapt=0:keyint=600:min-keyint=300:scenecut=0"
+        options = {"preset": "ultrafast", "x264-params": settings}
+        stream = file.add_stream("libx264", rate=1, options=options)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        frame = av.VideoFrame(32, 16, "yuv420p")
+        luma = np.zeros((16, frame.planes[0].line_size), np.uint8)
+        for plane in frame.planes[1:]:
+            plane.update(bytes([128]) * plane.buffer_size)
+        for number in numbers:
+            luma[:, :32] = bits[number].repeat(2)
+            frame.planes[0].update(luma.tobytes())
+            frame.pts = int(number)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    with av.open(str(path)) as file:
+        in_order = [
+            np.frombuffer(memoryview(frame.planes[0]), np.uint8)[:32].copy()
+            for frame in file.decode(video=0)
+        ]
+    assert len(in_order) == n_frames
+    assert probe(path).n_frames / 3600 == 10
+    rng = np.random.default_rng(0)
+    around_keys = [n for key in (600, 18_000, 35_400) for n in range(key - 3, key + 4)]
+    for frames in (
+        range(17_990, 18_020),
+        around_keys,
+        sorted(rng.choice(n_frames, 6, replace=False).tolist()),
+        [0, n_frames - 1],
+    ):
+        for number, picture in zip(frames, read_frames(path, frames, "grey"), strict=True):
+            np.testing.assert_array_equal(picture[0], in_order[number])
+            assert ((picture[0, ::2] > 100) << np.arange(16)).sum() == number
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("v.avi", r"AVI file with B-frames .*convert it"), ("v.h264", "does not say when its frames")],
+)
+def test_files_that_do_not_say_which_frame_is_which(tmp_path, file, message):
+    encode(tmp_path / file, counting_pictures())
+    with pytest.raises(PoseSplatterError, match=rf"{file}: .*{message}"):
+        probe(tmp_path / file)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "frames", "expected"),
+    [
+        ([0, 0], {}, range(50)),
+        ([0, 7], {}, range(43)),
+        ([0, -7], {}, range(7, 50)),
+        ([5, -7], {}, range(7, 45)),
+        ([0, -7], {"start": 2, "step": 5}, range(7, 50, 5)),
+        ([0, -8], {"start": 2, "step": 5}, range(12, 50, 5)),
+        ([0, 7], {"stop": 30}, range(30)),
+        ([0, 7], {"stop": 48}, range(43)),
+    ],
+    ids=str,
+)
+def test_offsets_leave_the_frames_that_all_cameras_have(counting, offsets, frames, expected):
+    description = describe_recording([counting] * 2, [counting] * 2, **frames, offsets=offsets)
+    assert description.source_frames == expected
+    for offset in offsets:
+        list(read_frames(counting, shifted(description.source_frames, offset), "grey"))
+
+
+def test_offsets_that_leave_nothing(counting):
+    with pytest.raises(PoseSplatterError, match="0 frames are used"):
+        describe_recording([counting] * 2, [], offsets=[0, 60])

@@ -32,7 +32,7 @@ CROP = {"hull_sum": 2, "crop": 1, "contact_sheet": 1} | TRAIN
 TRACK = {"hull_moments": 2, "center_rotation": 1, "hull_metrics_test": 1} | CROP
 UP = {"vertical_lines": 1} | TRACK
 IMAGES = {"images_part": 2, "images": 1, "images_zarr": 1} | TRACK
-EVERYTHING = {"cameras": 1} | UP | IMAGES
+EVERYTHING = {"cameras": 1, "synchronization": 1} | UP | IMAGES
 ONE_METRICS = {
     **{"metrics_test": 1, "truth_against_prediction": 1, "analysis": 1},
     **{"chosen_frames": 1, "volumes": 1, "novel_views": 1},
@@ -57,7 +57,11 @@ CONFIG = {
         {"experiments": {"ablation": {"network": {"hidden": 8}}}},
         ONE_TRAIN,
     ),
-    "held-out camera": ({"recordings": {"demo": {"heldout_cameras": [1, 4]}}}, UP),
+    "held-out camera": (
+        {"recordings": {"demo": {"heldout_cameras": [1, 4]}}},
+        {"synchronization": 1} | UP,
+    ),
+    "frame offsets": ({"recordings": {"demo": {"frame_offsets": {2: 1}}}}, EVERYTHING),
     "downsample": ({"presets": {"default": {"downsample": 8}}}, IMAGES),
     "grid size": ({"presets": {"default": {"grid_size": 80}}}, CROP),
     "crop coverage": (
@@ -87,7 +91,7 @@ CONFIG = {
     "plot dpi": (
         {"plots": {"dpi": 90}},
         {"training_curves": 2, "truth_against_prediction": 2, "chosen_frames": 2, "volumes": 2}
-        | {"contact_sheet": 1, "analysis": 2}
+        | {"contact_sheet": 1, "synchronization": 1, "analysis": 2}
         | COMPARE,
     ),
     "frames to export": ({"export": {"count": 2}}, EXPORT | {"all": 1}),
@@ -175,11 +179,18 @@ FILES = {
     "plots.py": (
         f"{PACKAGE}/plots.py",
         append,
-        {"training_curves": 2, "contact_sheet": 1, "camera_videos": 2, "viewer": 2} | PICTURES,
+        {"training_curves": 2, "contact_sheet": 1, "synchronization": 1}
+        | {"camera_videos": 2, "viewer": 2}
+        | PICTURES,
     ),
     "movies.py": (f"{PACKAGE}/movies.py", append, {"camera_videos": 2, "novel_views": 2, "all": 1}),
     "views.py": (f"{PACKAGE}/views.py", append, {"volumes": 2, "novel_views": 2, "all": 1}),
     "gallery.py": (f"{PACKAGE}/gallery.py", append, {"chosen_frames": 2, "all": 1}),
+    "synchronization.py": (
+        f"{PACKAGE}/synchronization.py",
+        append,
+        {"synchronization": 1, "all": 1},
+    ),
     "contact_sheet.py": (f"{PACKAGE}/contact_sheet.py", append, {"contact_sheet": 1, "all": 1}),
     "viewer.py": (f"{PACKAGE}/viewer.py", append, {"viewer": 2, "all": 1}),
     "a script": ("src/scripts/render.py", append, RENDER),

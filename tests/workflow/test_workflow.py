@@ -1,6 +1,7 @@
 """The whole workflow: what it makes, what reruns, and what it says of bad input."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 import zarr
 
 from pose_splatter.cameras import load_cameras, rotation_to_z
@@ -66,6 +68,9 @@ def test_every_target_of_the_contract_is_there(finished):
     assert len(pd.read_csv(experiment / "demo/metrics_test_frames.csv")) == 8 * 6
     shown = experiment / "demo/visualization"
     pictures = [experiment / "training_curves.png", preset / "contact_sheet.png"]
+    pictures += [recording / "synchronization.png"]
+    in_step = json.loads((recording / "synchronization.json").read_text())
+    assert {camera["offset"] for camera in in_step["cameras"].values()} <= {0, None}
     pictures += [shown / f"{name}.png" for name in ("comparison", "frames", "volumes")]
     each = list((shown / "frames").glob("*.png"))
     assert 5 <= len(each) <= 6
@@ -166,6 +171,30 @@ def test_held_out_cameras_are_read_by_evaluation_alone(finished, workspace):
     np.testing.assert_array_equal(one, other)
     one, other = (h5py.File(w.folder / renders)["images"][:] for w in (finished, workspace))
     np.testing.assert_array_equal(one, other)
+
+
+def test_frame_offsets_shift_videos_and_masks_and_are_checked(finished, workspace):
+    """A camera that is in step, shifted by config: all of it moves, and the check finds it."""
+    targets = [
+        f"results/recordings/demo/{n}" for n in ("default/images.h5", "synchronization.json")
+    ]
+    overrides = {"recordings": {"demo": {"frame_offsets": {3: 4}, "frames": {"stop": 100}}}}
+    run = workspace.run(*targets, overrides=overrides)
+    assert run.code == 0, run.output
+    with (
+        h5py.File(finished.folder / targets[0]) as plain,
+        h5py.File(workspace.folder / targets[0]) as shifted,
+    ):
+        for name in ("images", "masks"):
+            one, other = plain[name][:], shifted[name][:20]
+            np.testing.assert_array_equal(other[:, 3], one[4:, 3])
+            np.testing.assert_array_equal(np.delete(other, 3, 1), np.delete(one[:20], 3, 1))
+        np.testing.assert_array_equal(shifted["source_frames"][:], np.arange(100))
+    found = json.loads((workspace.folder / targets[1]).read_text())
+    assert found["cameras"]["3"]["offset"] == -4
+    assert found["corrected_frame_offsets"] == {}
+    assert "camera 3 is off by 4 frames" in run.output
+    assert "write frame_offsets: {} under recordings: demo in config" in run.output
 
 
 # --- bad input ---------------------------------------------------------------------------------
@@ -275,6 +304,45 @@ def test_a_calibration_file_per_camera(workspace):
     assert run.code != 0
     assert "calib/rig 4.yml: the YAML has a tag" in run.output
     assert "Traceback (most recent call last)" not in run.output
+
+
+def test_paths_are_paths_and_nothing_else(spoilt):
+    """Spaces, quotes, other alphabets and what a shell would run."""
+    name = 'Mäuse "1" it\'s; touch hacked; $(touch hacked) `touch hacked`'
+    (spoilt.folder / name).mkdir()
+    for kind in ("videos", "masks", "calibration.h5"):
+        shutil.move(spoilt.folder / kind, spoilt.folder / name / kind)
+    files = {key: f"{name}/{path}" for key, path in OWN_FILES["recordings"]["demo"].items()}
+    overrides = {"recordings": {"demo": files | {"frames": {"stop": 4}}}}
+    run = spoilt.run("results/recordings/demo/default/images.h5", overrides=overrides)
+    assert run.code == 0, run.output
+    assert not list(spoilt.folder.rglob("hacked*"))
+
+
+def test_a_recordings_name_is_no_path(workspace):
+    evil = yaml.safe_load((ROOT / "config/config.yaml").read_text())["recordings"]["demo"]
+    run = workspace.run(overrides={"recordings": {"../../evil": evil}})
+    assert run.code != 0
+    assert "recordings is not valid: '../../evil'; give a name of letters, digits" in run.output
+    assert "Traceback" not in run.output
+    assert not (workspace.folder / "results").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_said_and_left_empty(workspace):
+    results = workspace.folder / "results"
+    results.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", str(results)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let tests mount a small disk")
+    try:
+        run = workspace.run("results/recordings/demo/cameras.h5")
+        assert run.code != 0
+        assert ": the disk is full; free some space, then run the same command" in run.output
+        assert "Traceback" not in run.output
+        assert not [path for path in results.rglob("*") if path.is_file()]
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
 
 
 def test_an_animal_that_is_absent_for_a_while(spoilt):

@@ -1,0 +1,408 @@
+"""Bad videos and paths: one sentence with the file and the fix, nothing left, nothing executed.
+
+Every row runs the scripts of the rules `cameras` and `images_part`, as Snakemake does, on a
+recording of which one thing was spoilt.
+"""
+
+import logging
+import os
+import pickle
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from ..conftest import write_video
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import pickle, runpy, sys
+from pathlib import Path
+for script, snakemake in pickle.loads(Path(sys.argv[1]).read_bytes()):
+    runpy.run_path(script, init_globals={"snakemake": snakemake})
+"""
+
+
+class Recording:
+    """A folder with the files of a recording, and one for what is made of them."""
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        self.folder = folder
+        self.files = folder / "files"
+        self.output = folder / "results"
+        self.settings = {
+            "calibration": str(self.files / "calibration.h5"),
+            "cameras": list("012345"),
+            "frames": {"start": 0, "stop": None, "step": 1},
+            "frame_offsets": {},
+        }
+        self.video, self.mask = "video{camera}.mp4", "mask{camera}.mp4"
+        shutil.copytree(source, self.files)
+
+    def path(self, pattern: str, camera: int | str = 2) -> Path:
+        return self.files / pattern.format(camera=camera)
+
+    def jobs(self) -> list[tuple[str, SimpleNamespace]]:
+        """The two scripts, and what Snakemake would give them."""
+        cameras = {"cameras": self.output / "cameras.h5", "videos": self.output / "videos.json"}
+        videos, masks = (
+            [str(self.path(pattern, camera)) for camera in self.settings["cameras"]]
+            for pattern in (self.video, self.mask)
+        )
+        first = SimpleNamespace(
+            log=["cameras.log"],
+            input=SimpleNamespace(videos=videos, masks=masks),
+            output=SimpleNamespace(**{key: str(path) for key, path in cameras.items()}),
+            params=SimpleNamespace(settings=self.settings),
+        )
+        second = SimpleNamespace(
+            log=["images.log"],
+            input=SimpleNamespace(
+                **{key: str(path) for key, path in cameras.items()},
+                camera_videos=videos,
+                camera_masks=masks,
+            ),
+            output=[str(self.output / "images.1-of-1.h5")],
+            wildcards=SimpleNamespace(scatteritem="1-of-1", recording="demo"),
+            params=SimpleNamespace(settings={"downsample": 1}, recording={"empty_masks": "error"}),
+        )
+        scripts = [str(ROOT / f"src/scripts/{name}.py") for name in ("cameras", "images_part")]
+        return list(zip(scripts, (first, second), strict=True))
+
+    def run(self) -> tuple[int, str]:
+        """The exit code of the first job that fails, and all that was logged."""
+        for script, snakemake in self.jobs():
+            try:
+                runpy.run_path(script, init_globals={"snakemake": snakemake})
+            except SystemExit as error:
+                return int(error.code), self.logged()
+        return 0, self.logged()
+
+    def run_apart(self) -> tuple[int, str]:
+        """The same, in a process of its own."""
+        (self.folder / "jobs").write_bytes(pickle.dumps(self.jobs()))
+        command = [sys.executable, "-c", PROGRAM, str(self.folder / "jobs")]
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, check=False, timeout=100
+        )
+        return done.returncode, self.logged()
+
+    def logged(self) -> str:
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+    def made(self) -> set[str]:
+        """The names of all files that are there and were not before, temporary ones included."""
+        made = [*self.output.rglob("*")] if self.output.exists() else []
+        return {path.name for path in made} | {path.name for path in self.folder.glob("hacked*")}
+
+
+@pytest.fixture
+def recording(tmp_path, small_recording, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield Recording(tmp_path, small_recording)
+    root.handlers[:], root.level = handlers, level
+
+
+def check(recording: Recording, words: list[str], result: tuple[int, str]) -> None:
+    code, logged = result
+    assert code != 0, logged
+    (sentence,) = (line for line in logged.splitlines() if re.match(r"[\d:]+ Error: ", line))
+    assert all(word in sentence for word in words), sentence
+    assert "Traceback" not in logged
+    # What was made before the mistake showed may stay: it is whole, and not made of the bad file.
+    assert recording.made() <= {"cameras.h5", "videos.json"}
+
+
+# --- files that are no good ----------------------------------------------------------------------
+
+
+def truncated(recording):
+    """Half of a copy: the list of frames, at the file's end, is gone."""
+    path = recording.path(recording.video)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def truncated_after_its_list(recording):
+    """Half of a copy of a file whose list of frames comes first, as for the web."""
+    path = recording.path(recording.video)
+    with av.open(str(path)) as file:
+        pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as file:
+        stream = file.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], "yuv420p"
+        for picture in pictures:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+
+
+def damaged(recording):
+    path = recording.path(recording.video)
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 3
+    content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(bytes(content))
+
+
+def zero_bytes(recording):
+    recording.path(recording.video).write_bytes(b"")
+
+
+def text(recording):
+    recording.path(recording.video).write_text("This is a list of my videos.\n" * 50)
+
+
+def list_of_other_files(recording):
+    """A text that FFmpeg would take for a video made of others."""
+    recording.path(recording.video).write_text("ffconcat version 1.0\nfile video0.mp4\n")
+
+
+def list_of_addresses(recording):
+    recording.path(recording.video).write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+    )
+
+
+def audio_alone(recording):
+    with av.open(str(recording.path(recording.video)), "w") as file:
+        stream = file.add_stream("aac", rate=44100)
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        frame.rate = 44100
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+def missing_video(recording):
+    recording.path(recording.video).unlink()
+
+
+def missing_mask(recording):
+    recording.path(recording.mask).unlink()
+
+
+def folder_in_place_of_a_video(recording):
+    recording.path(recording.video).unlink()
+    recording.path(recording.video).mkdir()
+
+
+def dead_link(recording):
+    path = recording.path(recording.video)
+    path.unlink()
+    path.symlink_to("/nowhere/video.mp4")
+
+
+def pipe_in_place_of_a_video(recording):
+    path = recording.path(recording.video)
+    path.unlink()
+    os.mkfifo(path)
+
+
+def raw_stream(recording):
+    """H.264 with nothing around it, named as if it were MP4."""
+    stream = recording.files / "raw.h264"
+    write_video(stream, np.zeros((30, 120, 160, 3), np.uint8))
+    stream.rename(recording.path(recording.video))
+
+
+# --- files that do not fit each other ------------------------------------------------------------
+
+
+def one_frame(recording):
+    write_video(recording.path(recording.video), np.zeros((1, 120, 160, 3), np.uint8))
+
+
+def one_frame_each(recording):
+    for pattern in (recording.video, recording.mask):
+        for camera in range(6):
+            write_video(recording.path(pattern, camera), np.zeros((1, 120, 160, 3), np.uint8))
+
+
+def odd_size(recording):
+    with av.open(str(recording.path(recording.video)), "w") as file:
+        stream = file.add_stream("mpeg4", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 121, 161, "yuv420p"
+        for _ in range(30):
+            frame = av.VideoFrame.from_ndarray(np.zeros((121, 161, 3), np.uint8), format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+def swapped_sides(recording):
+    write_video(recording.path(recording.video), np.zeros((30, 160, 120, 3), np.uint8))
+
+
+def turned_by_its_header(recording):
+    """The picture is the same, but players show it on its side."""
+    path = recording.path(recording.video)
+    upright = bytes.fromhex("00010000 00000000 00000000 00000000 00010000")
+    turned = bytes.fromhex("00000000 00010000 00000000 ffff0000 00000000")
+    content, header = path.read_bytes(), path.read_bytes().index(b"tkhd")
+    place = content.index(upright, header)
+    path.write_bytes(content[:place] + turned + content[place + len(upright) :])
+
+
+def masks_of_another_size(recording):
+    write_video(recording.path(recording.mask), np.zeros((30, 60, 80), np.uint8))
+
+
+def short_masks(recording):
+    write_video(recording.path(recording.mask), np.zeros((20, 120, 160), np.uint8))
+
+
+def other_rate(recording):
+    with av.open(str(recording.path(recording.video)), "w") as file:
+        stream = file.add_stream("libx264", rate=60)
+        stream.height, stream.width, stream.pix_fmt = 120, 160, "yuv420p"
+        for _ in range(60):
+            frame = av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8), format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+def start_after_the_end(recording):
+    recording.settings["frames"]["start"] = 30
+
+
+def stop_after_the_end(recording):
+    recording.settings["frames"]["stop"] = 31
+
+
+def offsets_that_leave_nothing(recording):
+    recording.settings["frame_offsets"] = {"2": 29}
+
+
+TABLE = [
+    (truncated, ["video2.mp4", "cannot read the video", "copy or encode it again"]),
+    (truncated_after_its_list, ["video2.mp4", "is cut off", "cut all cameras to the same"]),
+    (damaged, ["video2.mp4", "frame", "cannot be decoded", "copy or encode the video again"]),
+    (zero_bytes, ["video2.mp4", "cannot read the video", "copy or encode it again"]),
+    (text, ["video2.mp4", "cannot read the video", "copy or encode it again"]),
+    (list_of_other_files, ["video2.mp4", "cannot read the video", "copy or encode it again"]),
+    (list_of_addresses, ["video2.mp4", "cannot read the video", "copy or encode it again"]),
+    (audio_alone, ["video2.mp4", "no video stream", "replace it"]),
+    (missing_video, ["video2.mp4", "no such video", "correct the path"]),
+    (missing_mask, ["mask2.mp4", "no such video", "correct the path"]),
+    (folder_in_place_of_a_video, ["video2.mp4", "no such video", "correct the path"]),
+    (dead_link, ["video2.mp4", "no such video", "correct the path"]),
+    (pipe_in_place_of_a_video, ["video2.mp4", "no such video", "correct the path"]),
+    (raw_stream, ["video2.mp4", "does not say when its frames are shown", "-c copy"]),
+    (one_frame, ["video2.mp4", "last frame is 0", "cut all cameras"]),
+    (one_frame_each, ["video0.mp4", "1 frames are used", "use a longer video"]),
+    (odd_size, ["video2.mp4", "161 x 121", "160 x 120", "one size"]),
+    (swapped_sides, ["video2.mp4", "120 x 160", "160 x 120", "turn it"]),
+    (turned_by_its_header, ["video2.mp4", "120 x 160", "160 x 120", "turn it"]),
+    (masks_of_another_size, ["mask2.mp4", "80 x 60", "one size"]),
+    (short_masks, ["mask2.mp4", "last frame is 19", "cut all cameras"]),
+    (other_rate, ["video2.mp4", "60 frames/s", "all cameras at one rate", "ffmpeg"]),
+    (start_after_the_end, ["video0.mp4", "frames 0 to 29", "start 30", "correct them"]),
+    (stop_after_the_end, ["video0.mp4", "frames 0 to 29", "stop 31", "correct them"]),
+    (offsets_that_leave_nothing, ["video0.mp4", "1 frames are used", "frames"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), TABLE, ids=lambda v: getattr(v, "__name__", ""))
+def test_bad_videos(recording, spoil, words):
+    spoil(recording)
+    check(recording, words, recording.run())
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+NAMES = [
+    "my videos",
+    'it\'s "mine"',
+    "Mäuse und Ratten 🐀",
+    "a;touch hacked;b",
+    "$(touch hacked)",
+    "`touch hacked`",
+    "a|b>hacked&",
+    "100%03d*?[a]",
+    "concat:x",
+    "-i",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_names_and_nothing_else(recording, name):
+    """A folder of that name is read as any other; a video missing in it is named as it is."""
+    folder = recording.files / name
+    folder.mkdir()
+    for path in recording.files.glob("*.mp4"):
+        path.rename(folder / path.name)
+    (folder / "video2.mp4").unlink()
+    recording.video, recording.mask = f"{name}/video{{camera}}.mp4", f"{name}/mask{{camera}}.mp4"
+    recording.settings["frames"]["stop"] = 3
+    words = [f"{name}/video2.mp4: no such video", "correct the path"]
+    check(recording, words, recording.run())
+    shutil.copy(folder / "video1.mp4", folder / "video2.mp4")
+    code, logged = recording.run()
+    assert code == 0, logged
+    assert recording.made() == {"cameras.h5", "videos.json", "images.1-of-1.h5"}
+
+
+def test_a_relative_name_that_looks_like_a_protocol(recording):
+    """FFmpeg takes `rat:1.mp4` for protocol `rat`; it is a file."""
+    for camera in range(6):
+        recording.path(recording.video, camera).rename(f"rat:{camera}.mp4")
+    recording.video, recording.mask = "rat:{camera}.mp4", "files/mask{camera}.mp4"
+    recording.settings["frames"]["stop"] = 3
+    recording.files = Path()
+    code, logged = recording.run()
+    assert code == 0, logged
+
+
+# --- disks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+@pytest.mark.parametrize("size", ["4k", "40k"], ids=["at once", "on the way"])
+def test_a_full_disk(recording, size):
+    recording.output.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(recording.output)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let tests mount a small disk")
+    try:
+        words = [str(recording.output), "the disk is full", "free some space"]
+        check(recording, words, recording.run_apart())
+    finally:
+        subprocess.run(["umount", str(recording.output)], check=True)
+
+
+@pytest.fixture
+def nobody(recording):
+    """Root may read and write anything: what needs permission is done as nobody."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in [recording.folder, *recording.folder.rglob("*")]:
+        shutil.chown(path, "nobody")
+    for folder in recording.folder.parents[:2]:  # pytest's own
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_written_to(recording, nobody):
+    recording.output.mkdir()
+    recording.output.chmod(0o555)
+    words = ["cameras.h5", "may not be written (Permission denied)", "make its folder writable"]
+    check(recording, words, recording.run())
+
+
+def test_a_video_that_may_not_be_read(recording, nobody):
+    recording.path(recording.video).chmod(0)
+    words = ["video2.mp4", "cannot read the video (Permission denied)"]
+    check(recording, words, recording.run())

@@ -23,14 +23,14 @@ from matplotlib.colors import to_rgb
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
+from pose_splatter.cameras import EPS2D
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
-from pose_splatter.plots import BLUE, HELDOUT_COLOR
+from pose_splatter.plots import BLUE, HELDOUT_COLOR, frame_label
+from pose_splatter.progress import track
 from pose_splatter.splats import FRAMES, GAUSSIANS, Splats, ply_name, read_splats
 
 PAGE = "index.html"
-# The variance that rasterizing adds to every splat, in square pixels (gsplat's eps2d).
-PIXEL_BLUR = 0.3
 MIN_OPACITY = 0.01  # viser draws nothing fainter
 # Steps of a Gaussian's standard deviation in which means are kept: unseen, and a smaller page.
 MEAN_STEPS = 64
@@ -56,7 +56,8 @@ logger = logging.getLogger(__name__)
 def write_viewer(path: str | Path, export: str | Path, title: str) -> None:
     """Write a folder with index.html, from a folder of `export.write_export`."""
     index = json.loads(Path(export, FRAMES).read_text())
-    frames = [read_splats(Path(export, GAUSSIANS, ply_name(number))) for number in index["frames"]]
+    numbers = track(index["frames"], "reading splats", len(index["frames"]))
+    frames = [read_splats(Path(export, GAUSSIANS, ply_name(number))) for number in numbers]
     with atomic_path(path) as folder:
         folder.mkdir()
         (folder / PAGE).write_text(render_page(frames, index, title))
@@ -102,7 +103,7 @@ def as_rendered(splats: Splats, cameras: Sequence[Mapping[str, Any]]) -> Splats:
     for camera in cameras:
         depth = (np.array(camera["viewmat"]) @ [*center, 1.0])[2]
         pixels.append(depth / camera["K"][1][1])
-    added = PIXEL_BLUR * float(np.median(pixels)) ** 2
+    added = EPS2D * float(np.median(pixels)) ** 2
     return replace(splats, scales=np.sqrt(splats.scales**2 + np.float32(added)))
 
 
@@ -185,12 +186,10 @@ def _record(
     It is one object that changes, so that a browser sorts and draws one frame's splats, not all.
     """
     most = max(len(splats) for splats in frames)
-    contents = [_gaussians(splats, stage, most) for splats in frames]
-    labels = [f"video frame {number}" for number in numbers]
-    if fps > 0:
-        labels = [
-            f"{text}, {number / fps:.2f} s" for text, number in zip(labels, numbers, strict=True)
-        ]
+    contents = [
+        _gaussians(splats, stage, most) for splats in track(frames, "preparing splats", len(frames))
+    ]
+    labels = [frame_label(number, fps) for number in numbers]
     animal = server.scene.add_gaussian_splats("/animal", **contents[0])
     label = server.scene.add_label(
         "/frame",
@@ -200,7 +199,8 @@ def _record(
         anchor="bottom-center",
     )
     recording = server.get_scene_serializer()
-    for content, text, seconds in zip(contents, labels, durations(numbers, fps), strict=True):
+    steps = zip(contents, labels, durations(numbers, fps), strict=True)
+    for content, text, seconds in track(steps, "recording the page", len(labels)):
         animal.set_gaussians(**content)
         label.text = text
         recording.insert_sleep(seconds)

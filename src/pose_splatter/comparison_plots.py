@@ -77,5 +77,11 @@ def _points(axis: Axes, column: str, values: pd.Series, differences: pd.Series, 
         digits = DIGITS[column]
         label = f"{value:.{digits}f}" if same else f"{difference:+.{digits}f}"
         axis.annotate(
-            label, (value, place), (0, 5), textcoords="offset points", ha="center", fontsize=8
+            label,
+            (value, place),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )

@@ -23,7 +23,7 @@ GREY = "#666666"
 HELDOUT_COLOR = ORANGE
 
 
-def frame_label(number: int, fps: float = 0.0) -> str:
+def frame_label(number: int | np.integer, fps: float = 0.0) -> str:
     """How a frame is called everywhere: by its number in the video, and when that is, if known."""
     return f"video frame {number}" + (f", {number / fps:.2f} s" if fps > 0 else "")
 

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from pose_splatter.comparison import Outcome, compare, differences, metrics_markdown, to_markdown
+from pose_splatter.comparison_plots import plot_experiments
 from pose_splatter.evaluation import METRICS
-from pose_splatter.plots import plot_experiments
+from pose_splatter.plots import BLUE, HELDOUT_COLOR
 
 
 def outcome(experiment: str, iou: float, l1: float, settings: dict, recording="demo") -> Outcome:
@@ -49,6 +50,7 @@ def test_the_page_marks_what_is_better(table):
     assert "0.900 (**+0.100**)" in page, "a higher IoU is better"
     assert "0.30000 (+0.10000)" in page, "a higher L1 is not"
     assert "## demo, held-out cameras" in page
+    assert "| PSNR (dB) ↑ |" in page
     assert page.count("`other`: loss.image: 0.3 (0.5)") == page.count("`other`:") == 1
     assert "(**+0.000**)" not in page
     assert "(**-0.000**)" not in page
@@ -67,5 +69,11 @@ def test_figure_shows_every_number_and_its_difference(table):
     figure = plot_experiments(table, "baseline")
     panels = {axis.get_title(): axis for axis in figure.axes}
     assert len(panels) == 8
-    labels = [text.get_text() for text in panels["IoU"].texts]
-    assert labels == ["0.8", "+0.1"] * 2, "where the baseline was not applied, nothing differs"
+    labels = [text.get_text() for text in panels["IoU ↑"].texts]
+    assert labels == ["0.800", "+0.100"] * 2, "where the baseline was not applied, nothing differs"
+    assert [text.get_text() for text in panels["L1 ↓"].texts] == ["0.20000", "+0.10000"] * 2
+    assert [text.get_text() for text in panels["seconds trained ↓"].texts] == ["30", "30"]
+    points = [line for line in panels["IoU ↑"].lines if line.get_marker() == "o"]
+    for line in points:  # the other's mean over both recordings
+        assert list(line.get_xdata()) == pytest.approx([0.8, 0.8])
+    assert [line.get_color() for line in points] == [BLUE, HELDOUT_COLOR]

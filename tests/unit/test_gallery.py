@@ -132,13 +132,10 @@ def test_shots_are_of_their_frames(recording, model, tmp_path):
     assert names == ["frame_000030.png", "frame_000039.png", "frame_000051.png"]
     figure = plot_shots(shots, recording.store.cameras, ["3"], "title")
     drawn = np.reshape(figure.axes, (3, 2, 6))
-    for shot, (truth, prediction) in zip(shots, drawn, strict=True):
-        for camera, mask in enumerate(shot.masks):
-            for axis, pictures in (
-                (truth[camera], shot.images),
-                (prediction[camera], shot.renders),
-            ):
-                expected = pictures[camera][square_box(mask)][..., :3]
+    for shot, rows in zip(shots, drawn, strict=True):
+        for row, pictures in zip(rows, (shot.images, shot.renders), strict=True):
+            for axis, picture, mask in zip(row, pictures, shot.masks, strict=True):
+                expected = picture[square_box(mask)][..., :3]
                 np.testing.assert_array_equal(axis.images[0].get_array(), expected)
     colors = [axis.title.get_color() for axis in figure.axes if axis.get_title()]
     assert colors == ["black"] * 3 + [HELDOUT_COLOR] + ["black"] * 2

@@ -20,7 +20,8 @@ from plain.colors import Depths, color_voxels, depths_by_dictionary, depths_by_s
 from rows import Row, timed
 
 from pose_splatter import carving
-from pose_splatter.cameras import read_calibration, rotation_to_z
+from pose_splatter.calibration import read_calibration
+from pose_splatter.cameras import rotation_to_z
 from pose_splatter.frames import prepare_frame
 from pose_splatter.tracking import mask_center, tracking_grid
 from pose_splatter.video import read_frames

@@ -30,7 +30,8 @@ from numpy import ndarray
 from plain import preprocessing as plain
 from rows import Row
 
-from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, read_calibration, rotation_to_z
+from pose_splatter.calibration import read_calibration
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, rotation_to_z
 from pose_splatter.frames import FrameStore, chunk_of, split_frames
 from pose_splatter.tracking import load_track
 from pose_splatter.video import read_frames
@@ -201,7 +202,8 @@ class Files(list):
 
 def run_script(stage: str, inputs: Files, outputs: Files, frames: dict, part: str = "") -> None:
     """Run a rule's script in this process as Snakemake does in one of its own."""
-    settings = SETTINGS | {"frames": frames}
+    calibration = str(vars(inputs).get("calibration", ""))
+    settings = SETTINGS | {"frames": frames, "calibration": calibration}
     job = SimpleNamespace(
         input=inputs,
         output=outputs,

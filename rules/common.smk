@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from pose_splatter import provenance
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.paths import files_of
 
 try:
     config = resolve(config, Path(workflow.basedir, "config/schemas"))
@@ -44,6 +45,15 @@ wildcard_constraints:
 def code_of(name):
     """The version of all code that a rule runs: its script, and what that imports."""
     return provenance.code_version(Path(SRC, "scripts", f"{name}.py"))
+
+
+def text_of(folder):
+    """The version of all rules and captions in a folder of the workflow."""
+    files = [
+        *Path(workflow.basedir, folder).rglob("*.smk"),
+        *Path(workflow.basedir, folder).rglob("*.rst"),
+    ]
+    return provenance.fingerprint({}, sorted(files))
 
 
 def settings(kind, *keys):
@@ -88,9 +98,11 @@ def camera_files(kind):
     return files
 
 
-def calibration_file(wildcards):
-    path = section_of("recording", wildcards.recording)["calibration"]
-    return existing(path, wildcards.recording, "calibration")
+def calibration_files(wildcards):
+    """The file of a recording's calibration; all of them, where it is a folder or a pattern."""
+    settings = section_of("recording", wildcards.recording)
+    files = files_of(settings["calibration"], settings["cameras"])
+    return [existing(str(path), wildcards.recording, "calibration") for path in files]
 
 
 def lines_file(wildcards):
@@ -278,6 +290,7 @@ def results_of(experiments):
             *rules.render.output,
             *rules.metrics_test.output,
             *rules.truth_against_prediction.output,
+            *rules.export_gaussians.output,
             *rules.viewer.output,
             *rules.chosen_frames.output,
             *rules.volumes.output,

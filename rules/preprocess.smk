@@ -3,7 +3,7 @@
 
 rule cameras:
     input:
-        calibration=calibration_file,
+        calibration=calibration_files,
         videos=camera_files("videos"),
         masks=camera_files("masks"),
     output:
@@ -16,7 +16,7 @@ rule cameras:
     conda:
         "../envs/cpu.yaml"
     params:
-        settings=settings("recording", "cameras", "frames"),
+        settings=settings("recording", "calibration", "cameras", "frames"),
         code=code_of("cameras"),
     message:
         "{rule}: Checking the videos and the calibration of {wildcards.recording}"

@@ -3,8 +3,7 @@
 
 rule report_html:
     input:
-        results=results_of(config["run"]),
-        captions=sorted(Path(workflow.basedir, "rules/captions").glob("*.rst")),
+        results_of(config["run"]),
     output:
         "results/report.html",
     log:
@@ -15,6 +14,8 @@ rule report_html:
     localrule: True
     params:
         config=config,
+        # Labels and captions are of the rules, and of the files beside them.
+        rules=text_of("rules"),
         code=code_of("report_html"),
     message:
         "{rule}: Writing the report"

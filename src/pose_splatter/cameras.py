@@ -33,7 +33,9 @@ logger = logging.getLogger(__name__)
 class CameraRig:
     """The C calibrated cameras of a recording; lengths in the calibration's unit.
 
-    `distortions` are OpenCV's (k1, k2, p1, p2, k3), zero for a pinhole.
+    `distortions` are OpenCV's k1, k2, p1, p2, k3 and, where a camera needs them, on to the 8, 12 or
+    14 coefficients that OpenCV knows; zero for a pinhole. Those of the cameras named in `fisheye`
+    are the k1 to k4 of OpenCV's fisheye model.
     """
 
     names: tuple[str, ...]
@@ -42,7 +44,8 @@ class CameraRig:
     intrinsics: Float[ndarray, "camera 3 3"]
     rotations: Float[ndarray, "camera 3 3"]
     translations: Float[ndarray, "camera 3"]
-    distortions: Float[ndarray, "camera 5"]
+    distortions: Float[ndarray, "camera coefficient"]
+    fisheye: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -94,7 +97,9 @@ class CameraRig:
         """The plain pinholes that `undistortion_maps` turns the images into."""
         intrinsics = self.intrinsics.copy()
         intrinsics[:, 0, 1] = 0.0
-        return replace(self, intrinsics=intrinsics, distortions=np.zeros_like(self.distortions))
+        return replace(
+            self, intrinsics=intrinsics, distortions=np.zeros_like(self.distortions), fisheye=()
+        )
 
     def rotated(self, rotation: Float[ndarray, "3 3"]) -> "CameraRig":
         """The same cameras in a world turned by `rotation` (x_new = rotation x_old)."""
@@ -114,13 +119,20 @@ def undistortion_maps(
 ) -> tuple[Float[ndarray, "height width"], Float[ndarray, "height width"]] | None:
     """cv2.remap's maps from distorted, skewed pixels to the pinhole; None where nothing changes."""
     skew = rig.intrinsics[camera, 0, 1]
-    if not rig.distortions[camera].any() and skew == 0:
+    fisheye = rig.names[camera] in rig.fisheye  # without coefficients it is still no pinhole
+    if not (fisheye or rig.distortions[camera].any() or skew):
         return None
     # cv2 works with integer pixel centres; it applies K as given, but ignores skew: add it here.
     pinhole = rig.undistorted().intrinsics[camera] - INTEGER_PIXEL_CENTRES
-    map_x, map_y = cv2.initUndistortRectifyMap(
-        pinhole, rig.distortions[camera], None, pinhole, (rig.width, rig.height), cv2.CV_32FC1
-    )
+    size, distortion = (rig.width, rig.height), rig.distortions[camera]
+    if fisheye:
+        map_x, map_y = cv2.fisheye.initUndistortRectifyMap(
+            pinhole, distortion[:4], np.eye(3), pinhole, size, cv2.CV_32FC1
+        )
+    else:
+        map_x, map_y = cv2.initUndistortRectifyMap(
+            pinhole, distortion, None, pinhole, size, cv2.CV_32FC1
+        )
     return map_x + np.float32(skew) * (map_y - np.float32(pinhole[1, 2])) / np.float32(
         pinhole[1, 1]
     ), map_y
@@ -144,86 +156,18 @@ def triangulate(
 # --- files -------------------------------------------------------------------------------------
 
 
-def read_calibration(
-    path: str | Path, names: tuple[str, ...], width: int, height: int
-) -> CameraRig:
-    """Read a calibration file: HDF5 with /camera_parameters/{intrinsic, rotation, translation}.
-
-    That is Pose Splatter's own layout: arrays (camera 3 3), (camera 3 3) and (camera 3), OpenCV
-    world-to-camera, pixel centres at integers; an optional `distortion` (camera 5). `width` and
-    `height` are the videos'. Raises PoseSplatterError where file and videos do not fit.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["camera_parameters"]
-            intrinsics, rotations, translations = (
-                np.asarray(group[key], dtype=np.float64)
-                for key in ("intrinsic", "rotation", "translation")
-            )
-            count = len(intrinsics)
-            distortions = np.asarray(group.get("distortion", np.zeros((count, 5))), np.float64)
-    except (OSError, KeyError) as error:
-        raise PoseSplatterError(
-            f"{path}: cannot read the calibration ({error}); it must be an HDF5 file with the "
-            "arrays intrinsic, rotation and translation in the group camera_parameters."
-        ) from error
-    shapes = (intrinsics.shape, rotations.shape, translations.shape[:2], distortions.shape)
-    if shapes != ((count, 3, 3), (count, 3, 3), (count, 3), (count, 5)):
-        raise PoseSplatterError(
-            f"{path}: intrinsic, rotation, translation and distortion have shapes {shapes}, not "
-            "(C, 3, 3), (C, 3, 3), (C, 3) and (C, 5) for C cameras; correct the file."
-        )
-    if count != len(names):
-        raise PoseSplatterError(
-            f"{path}: the file holds {count} cameras, but the recording lists {len(names)} "
-            f"({', '.join(names)}); list in config, under cameras, one name per calibrated camera."
-        )
-    rig = CameraRig(
-        names=names,
-        width=width,
-        height=height,
-        intrinsics=intrinsics + INTEGER_PIXEL_CENTRES,
-        rotations=rotations,
-        translations=translations.reshape(count, 3),
-        distortions=distortions,
-    )
-    _check(rig, path)
-    return rig
-
-
-def _check(rig: CameraRig, path: str | Path) -> None:
-    """Refuse numbers that cannot be a camera that took these images."""
-    for camera, name in enumerate(rig.names):
-        where = f"{path}: camera {name} (index {camera})"
-        numbers = (rig.intrinsics[camera], rig.rotations[camera], rig.translations[camera])
-        if not all(np.isfinite(values).all() for values in numbers):
-            raise PoseSplatterError(f"{where} has a NaN or infinite number; calibrate it again.")
-        rotation = rig.rotations[camera]
-        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
-            raise PoseSplatterError(
-                f"{where} has a rotation whose rows are not orthonormal; calibrate it again."
-            )
-        if np.linalg.det(rotation) < 0:
-            raise PoseSplatterError(
-                f"{where} has a mirrored rotation (determinant -1); flip one axis in the file."
-            )
-        focal, principal = rig.intrinsics[camera, [0, 1], [0, 1]], rig.intrinsics[camera, :2, 2]
-        size = np.array([rig.width, rig.height])
-        if (focal <= 0).any() or (np.abs(principal / size - 0.5) > 0.25).any():
-            raise PoseSplatterError(
-                f"{where} has focal lengths {focal.round(1).tolist()} and principal point "
-                f"{principal.round(1).tolist()}, which do not fit its video of {rig.width} x "
-                f"{rig.height} pixels; use the calibration made at the videos' size."
-            )
-
-
 def save_cameras(path: str | Path, rig: CameraRig) -> None:
-    """Write cameras.h5: one dataset per field of the rig, pixel centres at half-integers."""
+    """Write cameras.h5: one dataset per field of the rig, pixel centres at half-integers.
+
+    `fisheye`, the names of the cameras with such a lens, is there only where there are any.
+    """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(width=rig.width, height=rig.height, pixel_centers="half-integer")
         file["names"] = list(rig.names)
         for field in ("intrinsics", "rotations", "translations", "distortions"):
             file[field] = getattr(rig, field)
+        if rig.fisheye:
+            file["fisheye"] = list(rig.fisheye)
 
 
 def load_cameras(path: str | Path) -> CameraRig:
@@ -237,6 +181,7 @@ def load_cameras(path: str | Path) -> CameraRig:
             rotations=file["rotations"][:],
             translations=file["translations"][:],
             distortions=file["distortions"][:],
+            fisheye=tuple(file["fisheye"].asstr()[:]) if "fisheye" in file else (),
         )
 
 

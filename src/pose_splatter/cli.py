@@ -5,6 +5,7 @@ makes what is missing. Libraries are imported by the command that needs them: he
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
@@ -18,6 +19,7 @@ from pose_splatter.errors import PoseSplatterError
 
 SCHEMAS = "config/schemas"
 PREPROCESSED = ("images.zarr", "center_rotation.npz", "crop.json")
+PICTURES = (".png", ".jpg", ".jpeg")
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -63,19 +65,19 @@ def _add_render(commands: Any) -> None:
     parser.add_argument("--camera", required=True, help="the camera that is moved, by its name")
     parser.add_argument(
         "--yaw",
-        type=float,
+        type=_finite,
         default=0.0,
         help="degrees around the animal, counter-clockwise (default: 0)",
     )
     parser.add_argument(
         "--pitch",
-        type=float,
+        type=_finite,
         default=0.0,
         help="degrees that the camera is lifted around it (default: 0)",
     )
     parser.add_argument(
         "--offset",
-        type=float,
+        type=_finite,
         nargs=3,
         default=(0.0, 0.0, 0.0),
         metavar=("RIGHT", "DOWN", "AHEAD"),
@@ -85,7 +87,7 @@ def _add_render(commands: Any) -> None:
         "--output",
         type=Path,
         default=Path("render.png"),
-        help="the picture, RGB over white (default: render.png)",
+        help="the picture over white, .png or .jpg (default: render.png)",
     )
     parser.add_argument(
         "--device",
@@ -101,8 +103,22 @@ def _add_view(commands: Any) -> None:
         "--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
     )
     parser.add_argument(
-        "--port", type=int, default=8080, help="the port to listen on (default: 8080)"
+        "--port", type=_port, default=8080, help="the port to listen on (default: 8080)"
     )
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a number; give one")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"there is no port {text}; give one from 0 to 65535")
+    return number
 
 
 def _render(options: argparse.Namespace) -> None:
@@ -118,6 +134,7 @@ def _render(options: argparse.Namespace) -> None:
     from pose_splatter.training import choose_device
     from pose_splatter.views import orbit
 
+    _require_picture(options.output)
     config = read_config(options.directory)
     experiment = _named(config, "experiments", options.experiment)
     settings = _named(config, "recordings", options.recording)
@@ -150,12 +167,31 @@ def _render(options: argparse.Namespace) -> None:
         options.offset,
     )
     picture = render_views(gaussians, view, recording, center)[0, ..., :3]
-    with atomic_path(options.output) as temporary:
-        cv2.imwrite(str(temporary), picture[..., ::-1])
+    _, encoded = cv2.imencode(options.output.suffix, picture[..., ::-1])
+    try:
+        with atomic_path(options.output) as temporary:
+            temporary.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise PoseSplatterError(
+            f"{options.output}: cannot be written ({error.strerror}); name another --output."
+        ) from error
     print(options.output)
 
 
+def _require_picture(path: Path) -> None:
+    """Refuse what no picture can be written to, before any work is done."""
+    if path.is_dir():
+        raise PoseSplatterError(f"{path}: --output names a folder; name a picture in it.")
+    if path.suffix.lower() not in PICTURES:
+        raise PoseSplatterError(
+            f"{path}: --output has to end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}."
+        )
+
+
 def _view(options: argparse.Namespace) -> None:
+    config = read_config(options.directory)
+    _named(config, "experiments", options.experiment)
+    _named(config, "recordings", options.recording)
     target = f"results/experiments/{options.experiment}/{options.recording}/viewer"
     folder = _made(options, target)
     from pose_splatter.viewer import serve
@@ -170,7 +206,15 @@ def read_config(directory: Path) -> Mapping[str, Any]:
         raise PoseSplatterError(
             f"{path}: no such file; name with --directory the folder that holds config and results."
         )
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise PoseSplatterError(f"{path}: not valid YAML ({reason}); correct it.") from error
+    if not isinstance(content, dict):
+        raise PoseSplatterError(
+            f"{path}: holds no settings by name, such as recordings; correct it."
+        )
     with chdir(directory):  # its paths are relative to it
         return resolve(content, SCHEMAS if Path(SCHEMAS).is_dir() else CHECKOUT / SCHEMAS)
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from pose_splatter.dataset import Recording
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, save_json
-from pose_splatter.frames import frame_index
+from pose_splatter.frames import frame_indices
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter
 from pose_splatter.progress import track
@@ -40,12 +40,12 @@ def choose_frames(
     """The frames to export, as indices into the store, in order of time.
 
     `frames` is "auto", for at most `count` of the `test` frames, evenly spaced, or a list of
-    numbers in the video. Raises PoseSplatterError for a number that the recording has not.
+    numbers in the video. Raises PoseSplatterError where the recording has none of these.
     """
     if isinstance(frames, str):
         spaced = np.linspace(test.start, test.stop - 1, min(count, len(test)))
         return [int(index) for index in spaced.round()]
-    return sorted(frame_index(source_frames, number, "config: export: frames") for number in frames)
+    return frame_indices(source_frames, frames, "config: export: frames")
 
 
 def to_splats(gaussians: Gaussians) -> Splats:

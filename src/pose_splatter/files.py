@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pose_splatter.errors import PoseSplatterError
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -52,6 +54,10 @@ def resumable_path(path: str | Path, fingerprint: str) -> Iterator[Path]:
 
 def _move(temporary: Path, path: Path) -> None:
     if path.is_dir():
+        if not temporary.is_dir():
+            raise PoseSplatterError(
+                f"{path}: a folder lies where a file is to be written; move it away."
+            )
         shutil.rmtree(path)  # os.replace cannot replace a folder that is not empty
     os.replace(temporary, path)
 

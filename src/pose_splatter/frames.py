@@ -5,6 +5,7 @@ chunks, and images.zarr takes over the same compressed bytes. Both stores hold o
 """
 
 import hashlib
+import logging
 import struct
 import zlib
 from collections.abc import Generator, Iterator, Sequence
@@ -29,6 +30,8 @@ from pose_splatter.video import read_frames
 
 DEFLATE_LEVEL = 1  # pictures that are mostly white: higher levels cost time and save little
 ARRAYS = ("images", "masks")
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_frame(
@@ -321,6 +324,24 @@ def frame_index(source_frames: Int[ndarray, " frame"], number: int, where: str) 
             f"{source_frames[-1]}{spacing}; choose among those."
         )
     return int(found[0])
+
+
+def frame_indices(
+    source_frames: Int[ndarray, " frame"], numbers: Sequence[int], where: str
+) -> list[int]:
+    """The indices, ascending, of those frames of the videos that the recording has.
+
+    Settings hold for all recordings, of which some are shorter: what a recording lacks is logged.
+    Raises PoseSplatterError where it has none of them.
+    """
+    wanted = sorted(set(numbers))
+    there = [number for number in wanted if number in source_frames]
+    if not there:
+        return [frame_index(source_frames, wanted[0], where)]
+    for number in wanted:
+        if number not in there:
+            logger.warning("%s names %d, which is not a frame of this recording", where, number)
+    return [frame_index(source_frames, number, where) for number in there]
 
 
 def chunk_of(frames: range, part: str) -> range:

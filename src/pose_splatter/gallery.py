@@ -15,7 +15,7 @@ from numpy import ndarray
 from pose_splatter.dataset import Recording
 from pose_splatter.evaluation import frame_scores
 from pose_splatter.files import atomic_path
-from pose_splatter.frames import FrameSplit, FrameStore, frame_index
+from pose_splatter.frames import FrameSplit, FrameStore, frame_indices
 from pose_splatter.model import PoseSplatter
 from pose_splatter.plots import (
     frame_label,
@@ -84,9 +84,7 @@ def choose_frames(
     """
     if wanted != "auto":
         where = "config: visualization: frames"
-        return {
-            frame_index(store.source_frames, number, where): "" for number in sorted(set(wanted))
-        }
+        return dict.fromkeys(frame_indices(store.source_frames, wanted, where), "")
     scores = frame_scores(metrics)
     places = np.linspace(0, len(scores) - 1, EVENLY_SPACED).round().astype(int)
     chosen = dict.fromkeys(scores.index[places], "") | {scores.idxmin(): "the worst one"}

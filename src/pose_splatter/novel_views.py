@@ -1,5 +1,6 @@
 """The animal from where no camera stood: single pictures, a turntable, a flight around it."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,6 @@ from numpy import ndarray
 from pose_splatter.cameras import EPS2D, CameraRig
 from pose_splatter.dataset import Recording
 from pose_splatter.evaluation import typical_frame
-from pose_splatter.frames import frame_index
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, render
 from pose_splatter.movies import captioned
@@ -25,6 +25,9 @@ from pose_splatter.views import framed, orbit
 SIZE = 480  # pixels along the edges of the videos
 TURNTABLE_VIEWS, TURNTABLE_RATE = 60, 20.0  # a turn takes three seconds
 BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,19 @@ def turntable_frame(
     """The frame that a turntable shows, by its index into the store.
 
     `wanted` is a number of the video's frames; auto is the typical frame of the metrics (see
-    `evaluation.typical_frame`).
+    `evaluation.typical_frame`). Settings hold for all recordings: one that has no such frame, or
+    no animal in it, shows the typical one too, which is logged.
     """
-    if wanted == "auto":
-        return typical_frame(frames, baseline)
-    return frame_index(recording.store.source_frames, wanted, "config: visualization: turntable")
+    if wanted != "auto":
+        found = np.flatnonzero(recording.store.source_frames == wanted)
+        if len(found) and recording.track.visible[found[0]]:
+            return int(found[0])
+        logger.warning(
+            "config: visualization: turntable names %d, in which this recording has no animal; "
+            "the typical frame is shown",
+            wanted,
+        )
+    return typical_frame(frames, baseline)
 
 
 def turntable(

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TypeVar
 
@@ -64,9 +65,9 @@ class ProgressBar:
             self.bar.update(self.task, advance=count, status=status)
         elif time.monotonic() - self.logged > LOG_EVERY:
             self.logged = time.monotonic()
-            left = (self.total - self.done) / rate
+            left = timedelta(seconds=round((self.total - self.done) / rate))
             logger.info(
-                "%s: %d of %d, %s, %.0f s left",
+                "%s: %d of %d, %s, %s left",
                 self.description,
                 self.done,
                 self.total,
@@ -94,9 +95,17 @@ def job(log: str | None) -> Iterator[None]:
         sys.exit(1)
 
 
+class _StderrHandler(logging.StreamHandler):
+    """Looks for standard error anew at every message: a bar puts its own there, to stay below."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def configure_logging(log: str | None, *, append: bool = False) -> None:
     """Messages go to standard error and, where a job has one, to its log file."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [_StderrHandler()]
     if log:
         handlers.append(logging.FileHandler(log, mode="a" if append else "w"))
     logging.basicConfig(

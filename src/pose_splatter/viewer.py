@@ -283,9 +283,6 @@ def serve(folder: str | Path, host: str = "127.0.0.1", port: int = 8080) -> None
     Raises PoseSplatterError where the folder holds no viewer or the port is taken.
     """
     with open_server(folder, host, port) as server:
-        address, number = server.server_address[:2]
-        logger.info("the viewer is at http://%s:%d/ (end with Ctrl+C)", address, number)
-        try:
+        print(f"The viewer is at http://{host}:{server.server_port}/ (end with Ctrl+C)", flush=True)
+        with suppress(KeyboardInterrupt):
             server.serve_forever()
-        except KeyboardInterrupt:
-            logger.info("the viewer is no longer served")

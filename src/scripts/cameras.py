@@ -1,6 +1,7 @@
 """Bring a recording's calibration into one form, and check that its videos belong together."""
 
-from pose_splatter.cameras import read_calibration, save_cameras
+from pose_splatter.calibration import read_calibration
+from pose_splatter.cameras import save_cameras
 from pose_splatter.progress import job
 from pose_splatter.video import describe_recording, save_description
 
@@ -10,7 +11,7 @@ with job(snakemake.log[0]):
         snakemake.input.videos, snakemake.input.masks, **settings["frames"]
     )
     rig = read_calibration(
-        snakemake.input.calibration,
+        settings["calibration"],
         tuple(settings["cameras"]),
         description.width,
         description.height,

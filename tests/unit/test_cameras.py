@@ -1,6 +1,7 @@
-"""Cameras: projection by hand, importers' half pixel, up from a path, errors that name the file."""
+"""Cameras: projection and distortion by hand, the file, up from a path."""
 
-import h5py
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -11,17 +12,6 @@ from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
 
 from ..conftest import ring_rig
-
-
-def write_calibration(path, rig, **changes):
-    arrays = {
-        "intrinsic": rig.intrinsics - cameras.INTEGER_PIXEL_CENTRES,
-        "rotation": rig.rotations,
-        "translation": rig.translations,
-    } | changes
-    with h5py.File(path, "w") as file:
-        for name, array in arrays.items():
-            file[f"camera_parameters/{name}"] = array
 
 
 def test_projection_by_hand():
@@ -48,14 +38,13 @@ def test_downsampling_divides_pixels_exactly(factor):
     np.testing.assert_allclose(small * factor, full)
 
 
-def test_importer_adds_half_a_pixel_once(tmp_path, rig):
-    write_calibration(tmp_path / "c.h5", rig)
-    read = cameras.read_calibration(tmp_path / "c.h5", rig.names, rig.width, rig.height)
-    np.testing.assert_allclose(read.intrinsics, rig.intrinsics)
-    cameras.save_cameras(tmp_path / "cameras.h5", read)
-    again = cameras.load_cameras(tmp_path / "cameras.h5")
-    np.testing.assert_array_equal(again.intrinsics, read.intrinsics)
-    assert again.names == rig.names
+@pytest.mark.parametrize("fisheye", [(), ("2", "4")])
+def test_cameras_file_keeps_everything(tmp_path, rig, fisheye):
+    written = replace(rig, distortions=np.arange(48.0).reshape(6, 8), fisheye=fisheye)
+    cameras.save_cameras(tmp_path / "cameras.h5", written)
+    read = cameras.load_cameras(tmp_path / "cameras.h5")
+    for field in fields(CameraRig):
+        np.testing.assert_array_equal(getattr(read, field.name), getattr(written, field.name))
 
 
 def test_undistortion_maps_agree_with_distortion_by_hand(rig):
@@ -132,33 +121,3 @@ def test_lines_file(tmp_path):
     (tmp_path / "bad.txt").write_text("0 0 0\n")
     with pytest.raises(PoseSplatterError, match=r"bad\.txt.*six"):
         cameras.read_lines(tmp_path / "bad.txt")
-
-
-def broken(kind, rig):
-    rotations, intrinsics = rig.rotations.copy(), rig.intrinsics.copy()
-    if kind == "NaN":
-        rotations[2, 0, 0] = np.nan
-    elif kind == "orthonormal":
-        rotations[2] *= 1.1
-    elif kind == "mirrored":
-        rotations[2, 0] *= -1
-    else:
-        intrinsics[2, :2] *= 2
-    return {"rotation": rotations, "intrinsic": intrinsics}
-
-
-@pytest.mark.parametrize("kind", ["NaN", "orthonormal", "mirrored", "do not fit"])
-def test_a_bad_camera_is_named(tmp_path, rig, kind):
-    path = tmp_path / "c.h5"
-    write_calibration(path, rig, **broken(kind, rig))
-    with pytest.raises(PoseSplatterError, match=rf"c\.h5: camera 2 .*{kind}"):
-        cameras.read_calibration(path, rig.names, rig.width, rig.height)
-
-
-def test_unreadable_calibrations(tmp_path, rig):
-    (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(PoseSplatterError, match=r"text\.h5: cannot read"):
-        cameras.read_calibration(tmp_path / "text.h5", rig.names, 160, 120)
-    write_calibration(tmp_path / "c.h5", rig)
-    with pytest.raises(PoseSplatterError, match="holds 6 cameras, but the recording lists 2"):
-        cameras.read_calibration(tmp_path / "c.h5", ("a", "b"), 160, 120)

@@ -1,8 +1,13 @@
 """The command line: pictures from anywhere, and one sentence where something is missing."""
 
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
@@ -21,6 +26,7 @@ from pose_splatter.volume import Crop, save_crop
 from ..conftest import ring_rig, walking_balls
 
 FRAMES = range(4, 10)
+PROGRAM = "import sys; from pose_splatter.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +147,96 @@ def test_what_is_wrong_is_one_sentence(workspace, options, words, capsys, tmp_pa
     for word in words:
         assert word in message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("a.txt", "a.txt: --output has to end in .png, .jpg or .jpeg"),
+        ("noext", "noext: --output has to end in"),
+        ("folder.png", "folder.png: --output names a folder; name a picture in it"),
+        ("/proc/a.png", "/proc/a.png: cannot be written (No such file or directory); name another"),
+    ],
+)
+def test_a_picture_that_cannot_be_written(workspace, tmp_path, capsys, output, words):
+    kept = tmp_path / "folder.png/kept.txt"
+    kept.parent.mkdir()
+    kept.write_text("kept")
+    assert render(workspace, "--output", str(tmp_path / output)) == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["render", "--yaw", "nan"], "argument --yaw: nan is not a number"),
+        (["render", "--offset", "0", "inf", "0"], "argument --offset: inf is not a number"),
+        (["render", "--pitch", "up"], "argument --pitch: invalid"),
+        (["view", "--port", "99999"], "argument --port: there is no port 99999; give one from 0"),
+    ],
+)
+def test_options_that_are_no_numbers(options, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(options)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("recordings: {", "config/config.yaml: not valid YAML (while parsing"),
+        ("recordings: !!python/name:os.system", "not valid YAML (could not determine a constr"),
+        ("", "config/config.yaml: holds no settings by name"),
+        ("[1]", "config/config.yaml: holds no settings by name"),
+    ],
+)
+def test_a_config_that_cannot_be_read(tmp_path, content, words, capsys):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(content)
+    assert render(tmp_path) == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [("experiment", "experiments"), ("recording", "record")]
+)
+def test_what_is_not_known_is_not_viewed(workspace, capsys, option, kind):
+    names = {"experiment": "plain", "recording": "balls", "directory": str(workspace)}
+    options = [
+        part for key, name in (names | {option: "nope"}).items() for part in (f"--{key}", name)
+    ]
+    assert main(["view", *options]) == 1
+    assert f"config: {kind}" in (message := capsys.readouterr().err)
+    assert "has no 'nope'; known are " in message
+
+
+def test_a_viewer_says_where_it_is(workspace):
+    """As a process of its own: nothing but what a user sees."""
+    page = workspace / "results/experiments/plain/balls/viewer/index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>the viewer")
+    command = [sys.executable, "-c", PROGRAM, "view", "--experiment", "plain"]
+    command += ["--recording", "balls", "--directory", str(workspace), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        patience = threading.Timer(60, process.kill)
+        patience.start()
+        try:
+            line = process.stdout.readline()
+            url = re.search(r"http://127\.0\.0\.1:\d+/", line).group()
+            assert "end with Ctrl+C" in line
+            with urlopen(url, timeout=10) as response:
+                assert response.read() == b"<p>the viewer"
+        finally:
+            patience.cancel()
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    shutil.rmtree(page.parent)
 
 
 def test_what_was_not_exported_is_not_viewed(workspace, capsys):

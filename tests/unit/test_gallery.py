@@ -100,9 +100,11 @@ def test_auto_takes_evenly_spaced_frames_and_the_worst(recording):
     assert [frame for frame, note in without.items() if note] == [11]
 
 
-def test_frames_that_are_asked_for_are_the_videos(recording):
+def test_frames_that_are_asked_for_are_the_videos(recording, caplog):
     table = metrics([0.9], [0.9])
     assert choose_frames([54, 30, 36], table, recording.store) == {0: "", 2: "", 8: ""}
+    assert choose_frames([500, 30], table, recording.store) == {0: ""}
+    assert "visualization: frames names 500, which is not a frame of this" in caplog.text
     with pytest.raises(PoseSplatterError) as error:
         choose_frames([31], table, recording.store)
     assert str(error.value).startswith(
@@ -227,14 +229,16 @@ def test_a_flight_rises_and_sinks_once_a_turn():
     np.testing.assert_allclose(angles, expected, atol=1e-9)
 
 
-def test_a_turntable_shows_the_frame_that_is_asked_for(recording):
+def test_a_turntable_shows_the_frame_that_is_asked_for(recording, caplog):
     table = metrics([0.1, 0.5, 0.9], [])
     baseline = metrics([0.9, 0.5, 0.6], [])
     assert turntable_frame(36, recording, table, baseline) == 2
     assert turntable_frame("auto", recording, table, None) == 5
     assert turntable_frame("auto", recording, table, baseline) == 6
-    with pytest.raises(PoseSplatterError, match="config: visualization: turntable names 31, but"):
-        turntable_frame(31, recording, table, None)
+    assert not caplog.text
+    for number in (31, 39):  # no frame of it, and one without the animal
+        assert turntable_frame(number, recording, table, baseline) == 6
+        assert f"turntable names {number}, in which this recording has no animal" in caplog.text
 
 
 # --- three sides -------------------------------------------------------------------------------

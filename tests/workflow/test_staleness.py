@@ -204,6 +204,7 @@ FILES = {
         remove,
         {"training_curves": 1, "all": 1},
     ),
+    "export deleted": ("results/experiments/baseline/demo/export", remove, ONE_EXPORT | {"all": 1}),
     # What only stands between is made again when a job needs it.
     "Zarr store deleted": ("results/recordings/demo/default/images.zarr", remove, {}),
     "checkpoint deleted": (

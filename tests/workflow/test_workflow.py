@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import cv2
 import h5py
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 import torch
 import zarr
 
-from pose_splatter.cameras import rotation_to_z
+from pose_splatter.cameras import load_cameras, rotation_to_z
 from pose_splatter.tracking import load_track
 from pose_splatter.video import probe, read_frames
 
@@ -22,6 +23,7 @@ from .conftest import ROOT, Workspace
 
 pytestmark = pytest.mark.slow
 METRICS = "results/experiments/baseline/demo/metrics_test.csv"
+CALIBRATION = {"intrinsic": "camera_matrix", "rotation": "R", "translation": "T"}
 
 
 def test_every_target_of_the_contract_is_there(finished):
@@ -101,6 +103,10 @@ def test_the_report_holds_every_figure_and_opens_offline(finished, tmp_path):
     script = workspace.folder / "src/scripts/training_curves.py"
     script.write_text(script.read_text() + "\n_unused = 1\n")
     assert workspace.dry_run(report).jobs() == {"training_curves": 2, "report_html": 1}
+    script.write_text(script.read_text().removesuffix("\n_unused = 1\n"))
+    caption = workspace.folder / "rules/captions/volumes.rst"
+    caption.write_text(caption.read_text() + "More words.\n")
+    assert workspace.dry_run(report).jobs() == {"report_html": 1}
 
 
 def test_logs_and_benchmarks_of_every_rule(finished):
@@ -242,6 +248,33 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(spoilt, spoil, words):
     results = spoilt.folder / "results/recordings/demo"
     left = [path for path in results.rglob("*") if path.is_file()] if results.exists() else []
     assert {path.name for path in left} <= {"cameras.h5", "videos.json", "images.2-of-2.h5"}
+
+
+def test_a_calibration_file_per_camera(workspace):
+    """The demo's calibration as six OpenCV files; a change of one of them is noticed, and read."""
+    folder, cameras = workspace.folder / "calib", "results/recordings/demo/cameras.h5"
+    folder.mkdir()
+    with h5py.File(workspace.folder / "resources/demo/calibration.h5") as file:
+        parameters = {key: file[f"camera_parameters/{key}"][:] for key in CALIBRATION}
+    for camera in range(6):
+        storage = cv2.FileStorage(str(folder / f"rig {camera}.yml"), cv2.FILE_STORAGE_WRITE)
+        for key, name in CALIBRATION.items():
+            storage.write(name, np.atleast_2d(parameters[key][camera]))
+        storage.release()
+    overrides = {"recordings": {"demo": {"calibration": "calib/rig {camera}.yml"}}}
+    run = workspace.run(cameras, overrides=overrides)
+    assert run.code == 0, run.output
+    rig = load_cameras(workspace.folder / cameras)
+    np.testing.assert_allclose(rig.rotations, parameters["rotation"])
+    np.testing.assert_allclose(rig.intrinsics[:, :2, 2], parameters["intrinsic"][:, :2, 2] + 0.5)
+    text = (folder / "rig 4.yml").read_text()
+    (folder / "rig 4.yml").write_text(
+        text.replace("data: [", "data: [ !!python/name:os.system ", 1)
+    )
+    run = workspace.run(cameras, overrides=overrides)
+    assert run.code != 0
+    assert "calib/rig 4.yml: the YAML has a tag" in run.output
+    assert "Traceback (most recent call last)" not in run.output
 
 
 def test_an_animal_that_is_absent_for_a_while(spoilt):

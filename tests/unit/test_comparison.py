@@ -12,8 +12,8 @@ from pose_splatter.plots import BLUE, HELDOUT_COLOR
 def outcome(experiment: str, iou: float, l1: float, settings: dict, recording="demo") -> Outcome:
     metrics = pd.DataFrame(
         [
-            {"camera": name, "n_frames": 5, **dict.fromkeys(METRICS, 1.0), "iou": iou, "l1": l1}
-            for name in ("0", "mean_observed", "mean_heldout", "mean")
+            {"camera": name, "n_frames": 5, **dict.fromkeys(METRICS, 1.0), "iou": value, "l1": l1}
+            for name, value in (("0", iou), ("mean_observed", iou), ("mean_heldout", iou - 0.1))
         ]
     )
     log = pd.DataFrame({"epoch": [0, 1], "seconds": [10.0, 20.0]})
@@ -70,10 +70,12 @@ def test_figure_shows_every_number_and_its_difference(table):
     panels = {axis.get_title(): axis for axis in figure.axes}
     assert len(panels) == 8
     labels = [text.get_text() for text in panels["IoU ↑"].texts]
-    assert labels == ["0.800", "+0.100"] * 2, "where the baseline was not applied, nothing differs"
+    assert labels == ["0.800", "+0.100", "0.700", "+0.100"], (
+        "where the baseline was not applied, nothing differs"
+    )
     assert [text.get_text() for text in panels["L1 ↓"].texts] == ["0.20000", "+0.10000"] * 2
     assert [text.get_text() for text in panels["seconds trained ↓"].texts] == ["30", "30"]
     points = [line for line in panels["IoU ↑"].lines if line.get_marker() == "o"]
-    for line in points:  # the other's mean over both recordings
-        assert list(line.get_xdata()) == pytest.approx([0.8, 0.8])
+    for line, iou in zip(points, (0.8, 0.7), strict=True):  # the other's mean over both recordings
+        assert list(line.get_xdata()) == pytest.approx([iou, iou])
     assert [line.get_color() for line in points] == [BLUE, HELDOUT_COLOR]

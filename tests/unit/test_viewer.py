@@ -156,6 +156,7 @@ def test_the_page_opens_on_the_whole_rig():
     assert (z > 0).all()
     assert max(*np.abs(x / z) / ASPECT, *np.abs(y / z)) == pytest.approx(0.9 * slope)
     assert np.linalg.norm(viewpoint(rig.centers, closest=1e4)) == pytest.approx(1e4)
+    assert viewpoint(np.array([[100.0, 0, 0]]), closest=1.0)[0] < -50, "not past the camera"
 
 
 def pixels_like(picture: np.ndarray, color: tuple[int, ...], tolerance: int = 60) -> int:

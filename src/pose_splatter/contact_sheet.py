@@ -16,13 +16,23 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.carving import VoxelGrid, heading_rotation
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, mask_box
-from pose_splatter.plots import BLUE, GREEN, HELDOUT_COLOR, PURPLE, SKY, YELLOW, mark_camera
+from pose_splatter.plots import (
+    BLUE,
+    GREEN,
+    HELDOUT_COLOR,
+    PURPLE,
+    SKY,
+    YELLOW,
+    frame_label,
+    mark_camera,
+)
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
 from pose_splatter.video import read_frames, shifted
@@ -31,6 +41,7 @@ FRAMES = 4
 HEADINGS = 24  # arrows along the path
 MASK_COLOR, GRID_COLOR, HEADING_COLOR = YELLOW, SKY, PURPLE  # seen on light and dark fur
 HULL_COLOR = GREEN
+OUTSIDE_COLOR = "0.85"
 MARGIN = 0.1  # of the box around grid and mask, on each side
 
 
@@ -127,7 +138,7 @@ def plot_contact_sheet(
             draw_camera(axis, pictures[row, camera], masks[camera], edges[camera], arrow[camera])
             if hulls is not None:
                 draw_outline(axis, hulls[row, camera], HULL_COLOR)
-        axes[row, 0].set_ylabel(f"frame {store.source_frames[frame]}")
+        axes[row, 0].set_ylabel(frame_label(store.source_frames[frame]))
     for column, name in zip(axes.T, rig.names, strict=True):
         mark_camera(column, name, name in heldout)
     handles = [Line2D([], [], color=MASK_COLOR, label="outline of the mask")]
@@ -138,8 +149,9 @@ def plot_contact_sheet(
             Line2D([], [], color=GRID_COLOR, label="the model's grid"),
             Line2D([], [], color=HEADING_COLOR, marker="o", label="centre and heading"),
         ]
+    handles.append(Patch(color=OUTSIDE_COLOR, label="outside the picture"))
     above.legend(
-        handles=handles, loc="outside lower center", ncols=4, facecolor="0.35", labelcolor="white"
+        handles=handles, loc="outside lower center", ncols=5, facecolor="0.35", labelcolor="white"
     )
     rig_axis, path_axis = below.subplots(1, 2)
     _draw_rig(rig_axis, rig, animal, heldout)
@@ -183,7 +195,7 @@ def draw_camera(
     axis.set(
         xlim=(middle[0] - half, middle[0] + half),
         ylim=(middle[1] + half, middle[1] - half),
-        facecolor="0.85",  # outside the picture
+        facecolor=OUTSIDE_COLOR,
     )
 
 
@@ -197,7 +209,9 @@ def draw_outline(axis: Axes, mask: UInt8[ndarray, "h w"], color: str) -> None:
 def _draw_rig(axis: Axes, rig: CameraRig, animal: Track, heldout: Sequence[str]) -> None:
     """The cameras from above, which way they look, and where the animal went."""
     path = animal.centers[animal.visible]
-    axis.plot(path[:, 0], path[:, 1], color=BLUE, lw=1)
+    axis.plot(path[:, 0], path[:, 1], color=BLUE, lw=1, label="path of the animal")
+    axis.plot([], [], "ks", ls="", label="camera, and which way it looks")
+    axis.legend(frameon=False, fontsize=8)
     centers, ahead = rig.centers, rig.rotations[:, 2]
     middle = (path if len(path) else centers)[:, :2].mean(axis=0)
     size = 0.15 * np.linalg.norm(centers[:, :2] - middle, axis=1).max()
@@ -247,7 +261,7 @@ def _draw_path(axis: Axes, animal: Track, store: FrameStore) -> None:
         width=0.006,
         zorder=3,
     )
-    axis.figure.colorbar(shown, ax=axis, label="frame")
+    axis.figure.colorbar(shown, ax=axis, label="video frame")
     share = len(seen) / len(animal)
     axis.margins(0.15)
     axis.set(

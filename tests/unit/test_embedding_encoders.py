@@ -78,6 +78,13 @@ def test_scattering_ignores_small_shifts_and_sees_orientation():
     assert empty.abs().max() == 0, "nothing but white has no features"
 
 
+def test_scattering_counts_strong_and_weak_channels_alike():
+    """A tenth of the contrast is one logarithm less, in every channel."""
+    encode, images = ScatteringEncoder(), pictures(size=64)
+    less = encode(images) - encode(1 - (1 - images) / 10)
+    torch.testing.assert_close(less, torch.full_like(less, np.log(10)), rtol=0.2, atol=0)
+
+
 def resnet_state() -> dict[str, torch.Tensor]:
     """Random weights in the layout of torchvision's file: its names, shapes and classifier."""
     state = {"conv1.weight": torch.randn(64, 3, 7, 7) / 12, **batch_norm("bn1", 64)}

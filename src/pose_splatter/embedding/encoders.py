@@ -140,12 +140,15 @@ class ScatteringEncoder(nn.Module):
 
     Means of the three colours, of the modulus of their Morlet wavelet transforms at every scale
     and orientation, and of the same again at coarser scales: no learning, and a small shift or
-    deformation changes little. Pictures are averaged down to `SIZE` pixels first.
+    deformation changes little. Pictures are averaged down to `SIZE` pixels first. Logarithms of
+    the means count (Anden and Mallat 2014): else few channels, a hundred times as strong as
+    others, were all that matters.
     """
 
     SIZE = 64
     SCALES = 4  # octaves
     ORIENTATIONS = 4
+    FLOOR = 1e-5  # below all means of a picture with an animal
     wavelets: Float[Tensor, "scale orientation height width"]
 
     def __init__(self) -> None:
@@ -174,7 +177,7 @@ class ScatteringEncoder(nn.Module):
             means.append(first.mean(dim=(-2, -1)).flatten(1))
             for coarser in range(scale + 1, self.SCALES):
                 means.append(self._moduli(first, coarser).mean(dim=(-2, -1)).flatten(1))
-        return torch.cat(means, dim=1)
+        return torch.log1p(torch.cat(means, dim=1) / self.FLOOR)
 
     def _moduli(
         self, x: Float[Tensor, "*n height width"], scale: int

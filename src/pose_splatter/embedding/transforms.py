@@ -160,19 +160,21 @@ def heading_concomitants(
 
 
 def heading_r2(
-    embedding: Float[ndarray, "frame component"], angles: Float[ndarray, " frame"]
+    embedding: Float[ndarray, "frame component"],
+    angles: Float[ndarray, " frame"],
+    runs: int = FOLDS,
 ) -> float:
     """How well the heading is told by an embedding: R2 of its sine and cosine by ridge regression.
 
     Every frame is predicted by a regression that has not seen it nor the frames around it, whose
-    penalty is chosen the same way: runs of frames are left out, since a frame left out alone is
-    known from its neighbours in time. 0 or less is no better than the mean heading. Give frames
-    that the transforms were not fitted to.
+    penalty is chosen the same way: each of `runs` of frames is left out, since a frame left out
+    alone is known from its neighbours in time. 0 or less is no better than the mean heading. Give
+    frames that the transforms were not fitted to.
     """
     truth = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
     standard = embedding / embedding.std(axis=0).max()
     regression = GridSearchCV(Ridge(), {"alpha": RIDGE_PENALTIES}, cv=KFold(FOLDS))
-    predicted = cross_val_predict(regression, standard, truth, cv=KFold(FOLDS))
+    predicted = cross_val_predict(regression, standard, truth, cv=KFold(runs))
     return float(r2_score(truth, predicted))
 
 

@@ -1,0 +1,263 @@
+"""What numbers per frame are good for, on the demo's known truth: the tasks of embedding.py.
+
+The demo has three thirds, each with a walk, a turn, a rearing and a rest. Every third
+in turn is left out, with the half second on either side: transforms and predictors are fitted to
+the rest and judged on it. Frames of a third resemble each other, so its score is one observation:
+of three, a mean has a standard error that is itself only roughly known.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from scipy.ndimage import gaussian_filter1d
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_predict
+
+from pose_splatter.embedding.transforms import (
+    FOLDS,
+    RIDGE_PENALTIES,
+    fit_transforms,
+    heading_concomitants,
+    heading_r2,
+)
+
+THIRDS = 3
+GAP = 8  # of the frames given: half a second
+NEIGHBOURS = 3
+SMOOTHING = 3  # of the frames given, the deviation of a Gaussian: a fifth of a second
+BEHAVIOURS = ("walk", "turn", "rear", "rest")
+PERMUTATIONS = 100
+# Left out in turn: as the workflow does, and shorter ones, in which turns have less new headings.
+HEADING_RUNS = (5, 10)
+# Which joints a group holds.
+GROUPS = {
+    "spine up-down": r"vertebra_\d_extend",
+    "spine sideways": r"vertebra_\d_(bend|twist)",
+    "head": r"vertebra_(cervical|a)|atlas|mandible",
+    "fore limbs": r"scapula|shoulder|elbow|wrist|finger",
+    "hind limbs": r"hip|knee|ankle|toe",
+    "tail": r"vertebra_C\d",
+}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Joint angles (radians), height of the chest above the floor (mm) and behaviour by frame.
+
+    `bouts` counts the stretches of one behaviour.
+    """
+
+    names: tuple[str, ...]
+    angles: Float[ndarray, "frame joint"]
+    height: Float[ndarray, " frame"]
+    behavior: ndarray
+    bouts: Int[ndarray, " frame"]
+
+    @classmethod
+    def read(cls, path: Path, frames: range) -> "Truth":
+        with h5py.File(path) as file:
+            behavior = file["behavior"][:].astype(str)[frames]
+            return cls(
+                names=tuple(file["joint_names"][:].astype(str)),
+                angles=file["joint_angles"][:][frames],
+                height=(file["chest"][:][frames] - file.attrs["floor_point"]) @ file.attrs["up"],
+                behavior=behavior,
+                bouts=np.cumsum(np.r_[False, behavior[1:] != behavior[:-1]]),
+            )
+
+    @property
+    def targets(self) -> Float[ndarray, "frame target"]:
+        """What regressions predict: the angles, and the height last."""
+        return np.column_stack([self.angles, self.height])
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """Which targets belong together."""
+        groups = {
+            group: [i for i, joint in enumerate(self.names) if re.match(pattern, joint)]
+            for group, pattern in GROUPS.items()
+        }
+        return {**groups, "height": [len(self.names)]}
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Numbers of every frame; `mu` None means as they are, else PCA with so strong an adversary."""
+
+    features: Float[ndarray, "frame feature"]
+    mu: float | None
+
+
+def evaluate(
+    representation: Representation,
+    truth: Truth,
+    headings: Float[ndarray, " frame"],
+    components: int,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Every task's scores, one for each third left out."""
+    scores: dict[str, list[float]] = {}
+    for train, test in thirds(len(headings)):
+        z = embed(representation, headings, train, components, seed)
+        predicted = predict(z, truth, train, test)
+        mean = truth.targets[train].mean(axis=0)
+        found = {
+            name: pooled_r2(predicted[:, of], truth.targets[test][:, of], mean[of])
+            for name, of in truth.groups.items()
+        }
+        found["neighbours"] = neighbour_distance(z, truth.angles, train, test)
+        for task, numbers in behaviour_inputs(z).items():
+            found[task] = behaviour_accuracy(numbers, truth.behavior, train, test)
+        for runs in HEADING_RUNS:
+            found[f"heading, {runs} runs"] = heading_r2(z[test], headings[test], runs)
+        for name, score in found.items():
+            scores.setdefault(name, []).append(score)
+    return scores
+
+
+def thirds(n_frames: int) -> Iterator[tuple[Int[ndarray, " _"], Int[ndarray, " _"]]]:
+    """(train, test) frames: every third left out in turn."""
+    frames = np.arange(n_frames)
+    for test in np.array_split(frames, THIRDS):
+        near = (frames >= test[0] - GAP) & (frames <= test[-1] + GAP)
+        yield frames[~near], test
+
+
+def embed(
+    representation: Representation,
+    headings: Float[ndarray, " frame"],
+    train: Int[ndarray, " _"],
+    components: int,
+    seed: int,
+) -> Float[ndarray, "frame component"]:
+    """Of all frames, scaled as a whole so that the widest component has a deviation of 1."""
+    z = representation.features
+    if representation.mu is not None:
+        concomitants = heading_concomitants([headings[train]])
+        transforms = fit_transforms(z[train], concomitants, components, representation.mu, seed)
+        z = transforms(z).astype(float)  # regressions with large penalties need the digits
+    return (z - z[train].mean(axis=0)) / z[train].std(axis=0).max()
+
+
+def predict(
+    z: Float[ndarray, "frame component"],
+    truth: Truth,
+    train: Int[ndarray, " _"],
+    test: Int[ndarray, " _"],
+) -> Float[ndarray, "test target"]:
+    """The targets by ridge regression, each group's penalty from runs of frames within train."""
+    known, targets = z[train], truth.targets[train]
+    errors = np.stack(
+        [
+            (cross_val_predict(Ridge(penalty), known, targets, cv=KFold(FOLDS)) - targets) ** 2
+            for penalty in RIDGE_PENALTIES
+        ]
+    ).sum(axis=1)
+    penalties = np.empty(targets.shape[1])
+    for of in truth.groups.values():
+        penalties[of] = RIDGE_PENALTIES[errors[:, of].sum(axis=1).argmin()]
+    return Ridge(penalties).fit(known, targets).predict(z[test])
+
+
+def pooled_r2(
+    predicted: Float[ndarray, "test target"],
+    truth: Float[ndarray, "test target"],
+    mean: Float[ndarray, " target"],
+) -> float:
+    """R2 of some targets together; 0 is as good as `mean`, which is that of the train frames."""
+    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - mean) ** 2).sum())
+
+
+def pose_distances(
+    angles: Float[ndarray, "frame joint"], train: Int[ndarray, " _"], test: Int[ndarray, " _"]
+) -> Float[ndarray, "test train"]:
+    """Root mean square difference of joint angles, in degrees."""
+    differences = angles[test][:, None] - angles[train][None]
+    return np.degrees(np.sqrt((differences**2).mean(axis=-1)))
+
+
+def neighbour_distance(
+    z: Float[ndarray, "frame component"],
+    angles: Float[ndarray, "frame joint"],
+    train: Int[ndarray, " _"],
+    test: Int[ndarray, " _"],
+) -> float:
+    """Mean pose distance (degrees) of test frames to their nearest frames of the others by z."""
+    distances = np.linalg.norm(z[test][:, None] - z[train][None], axis=-1)
+    nearest = np.argsort(distances, axis=1)[:, :NEIGHBOURS]
+    return float(np.take_along_axis(pose_distances(angles, train, test), nearest, 1).mean())
+
+
+def neighbour_bounds(truth: Truth) -> dict[str, list[float]]:
+    """The same for frames drawn at random, and for those whose poses are truly the nearest."""
+    chance, best = [], []
+    for train, test in thirds(len(truth.angles)):
+        distances = pose_distances(truth.angles, train, test)
+        chance.append(float(distances.mean()))
+        best.append(float(np.sort(distances, axis=1)[:, :NEIGHBOURS].mean()))
+    return {"chance": chance, "best": best}
+
+
+def behaviour_inputs(
+    z: Float[ndarray, "frame component"],
+) -> dict[str, Float[ndarray, "frame component"]]:
+    """What behaviour is told from: single frames, and what they are like for a while."""
+    return {"behaviour": z, "behaviour, smoothed": gaussian_filter1d(z, SMOOTHING, axis=0)}
+
+
+def behaviour_accuracy(
+    z: Float[ndarray, "frame component"],
+    behavior: ndarray,
+    train: Int[ndarray, " _"],
+    test: Int[ndarray, " _"],
+) -> float:
+    """Balanced accuracy of a linear classifier of frames; its penalty from within train."""
+    search = GridSearchCV(
+        RidgeClassifier(class_weight="balanced"),
+        {"alpha": RIDGE_PENALTIES[:8]},
+        scoring="accuracy",  # balanced_accuracy warns where a cut third lacks a behaviour
+        cv=LeaveOneGroupOut(),
+    )
+    thirds_of_train = THIRDS * train // len(behavior)
+    predicted = search.fit(z[train], behavior[train], groups=thirds_of_train).predict(z[test])
+    return float(np.mean([(predicted == b)[behavior[test] == b].mean() for b in BEHAVIOURS]))
+
+
+def behaviour_chance(
+    representation: Representation,
+    truth: Truth,
+    headings: Float[ndarray, " frame"],
+    components: int,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Accuracies (means over thirds) where the bouts of each third swap their names at random."""
+    generator = np.random.default_rng(seed)
+    splits = [
+        (behaviour_inputs(embed(representation, headings, train, components, seed)), train, test)
+        for train, test in thirds(len(headings))
+    ]
+    accuracies: dict[str, list[float]] = {}
+    for _ in range(PERMUTATIONS):
+        shuffled = truth.behavior.copy()
+        for _, _, test in splits:
+            bouts = np.unique(truth.bouts[test])
+            names = [truth.behavior[truth.bouts == bout][0] for bout in bouts]
+            for bout, name in zip(bouts, generator.permutation(names), strict=True):
+                shuffled[truth.bouts == bout] = name
+        for task in splits[0][0]:
+            each = [behaviour_accuracy(z[task], shuffled, *frames) for z, *frames in splits]
+            accuracies.setdefault(task, []).append(float(np.mean(each)))
+    return accuracies
+
+
+def summary(scores: list[float]) -> dict[str, Any]:
+    """The mean over thirds, its standard error, and the scores."""
+    error = float(np.std(scores, ddof=1) / np.sqrt(len(scores)))
+    return {"mean": float(np.mean(scores)), "error": error, "thirds": scores}

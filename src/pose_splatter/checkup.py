@@ -64,6 +64,7 @@ STRETCH = 300  # consecutive frames in which the cameras' timing is compared
 GRID = 48  # voxels along the edge of the cube in which the animal is measured
 
 FITS, FITS_ROUGHLY = 0.75, 0.5  # agreement of masks and hull: above is ok, below is an error
+HELDOUT_FITS = 0.35  # the same of any one camera, for which a held-out one's hull is too large
 NO_MASK = 0.02  # share of pixels neither dark nor bright: more of them are no mask
 RAGGED = 0.1  # share of a mask outside its largest piece
 CUT_OFF, MOSTLY_CUT_OFF = 0.1, 0.5  # share of frames whose mask reaches the picture's edge
@@ -606,9 +607,13 @@ def check_agreement(sample: Sample, heldout: Sequence[str]) -> Verdict:
     listed = ", ".join(f"{n} {v:.2f}" for n, v in zip(rig.names, per_camera, strict=True))
     told = f"mask and hull overlap by {overall:.2f} (IoU; {listed})"
     culprits = [] if overall > 0.85 else find_culprits(masks, rig)
-    if overall >= FITS and not culprits and per_camera.min() > 0.1:
+    if overall >= FITS and not culprits and per_camera.min() > HELDOUT_FITS:
         return Verdict("agreement", "ok", f"masks and calibration fit: {told}")
-    level: Level = "warning" if min(overall, per_camera.min() + 0.2) >= FITS_ROUGHLY else "error"
+    level: Level = (
+        "warning"
+        if min(overall, per_camera.min() + FITS_ROUGHLY - HELDOUT_FITS) > FITS_ROUGHLY
+        else "error"
+    )
     correction = find_correction(masks, rig) if level == "error" else None
     if correction is not None:
         return Verdict("agreement", level, f"{correction.mistake}: {told}", correction.fix)

@@ -141,7 +141,7 @@ def plot_contact_sheet(
         axes[row, 0].set_ylabel(frame_label(store.source_frames[frame]))
     for column, name in zip(axes.T, rig.names, strict=True):
         mark_camera(column, name, name in heldout)
-    handles = [Line2D([], [], color=MASK_COLOR, label="outline of the mask")]
+    handles: list[Line2D | Patch] = [Line2D([], [], color=MASK_COLOR, label="outline of the mask")]
     if hulls is not None:
         handles.append(Line2D([], [], color=HULL_COLOR, label="the cameras' hull, seen again"))
     if grid is not None:

@@ -269,6 +269,15 @@ def test_a_camera_that_moved(masks, rig):
     expect({"agreement": verdict}, "agreement", "error", "camera 4 does not fit the others")
 
 
+def test_a_held_out_camera_that_is_wrong(masks, rig):
+    """It does not carve, but is looked at: evaluation would be of nothing."""
+    aside = walking_balls(30)[::5] + np.array([60.0, -40.0, 30.0])
+    masks = np.stack([silhouettes(rig, balls, 25.0) for balls in aside])
+    masks[:, 1] = masks[:, 1, ::-1, ::-1]
+    verdict = check_agreement(sample_of(rig, masks), ["1"])
+    expect({"agreement": verdict}, "agreement", "error", "the video of camera 1 is upside down")
+
+
 def test_masks_that_fit_only_roughly(masks, rig):
     """In every frame another camera misses half of the animal: none is to blame."""
     eaten = masks.copy()

@@ -223,7 +223,7 @@ def test_merging_leaves_its_inputs_alone():
         ("recordings ../evil", {}, "recordings is not valid"),
         ("experiments a b", {}, "experiments is not valid"),
         ("presets default split", [0.6, 0.6, 0.6], "split [0.6, 0.6, 0.6] does not add up to 1"),
-        ("recordings demo videos", "{foo}/{camera}.mp4", "give a path with {camera} once"),
+        ("recordings demo videos", "{foo}/{camera}.mp4", "give a path with {camera} in it"),
         ("recordings demo masks", "{foo}/{camera}.mp4", "masks is not valid: '{foo}/{camera}.mp4'"),
         ("recordings demo segmentation", {"method": "rembg"}, "weights is not valid: None; give"),
         ("recordings demo segmentation", {"method": "sam2"}, "'sam2'; give background or rembg"),

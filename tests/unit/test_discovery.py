@@ -320,6 +320,19 @@ def test_the_config_that_is_written_runs(project, capsys):
     assert "recording balls, 6 cameras" in capsys.readouterr().out
 
 
+def test_a_folder_for_each_camera(project):
+    """The name is in the folder's and in the file's: both are the camera's."""
+    for kind in ("videos", "masks"):
+        for camera in range(6):
+            folder = project / f"my rec/{kind}/cam{camera}"
+            folder.mkdir()
+            (project / f"my rec/{kind}/cam{camera}.mp4").rename(folder / f"cam{camera}_a.mp4")
+    assert main(["init", "my rec"]) == 0
+    settings = read_config(Path(), [Path("config/mine.yaml")])["recordings"]["mine"]
+    assert settings["videos"] == "my rec/videos/cam{camera}/cam{camera}_a.mp4"
+    assert settings["masks"] == "my rec/masks/cam{camera}/cam{camera}_a.mp4"
+
+
 def test_names_with_zeros_and_quotes_survive(project):
     (project / "my rec").rename(project / 'it\'s; "mäuse"')
     folder = project / 'it\'s; "mäuse"'

@@ -25,7 +25,7 @@ CONVINCING = 0.6  # agreement, at least, that a mistake's correction has to reac
 GAIN = 0.15  # by which it has to be better than the calibration as it is
 OUTLIER = 0.1  # gain of agreement among the others that tells a camera which does not fit
 BLAMED = 2  # cameras, at most: where leaving out any of many helps, it is not they
-BEHIND = 10.0  # picture widths: what it counts that a camera has the animal behind it
+FARTHEST = 10.0  # picture widths: no middle counts as farther off than that
 VERIFIED = 4  # corrections, of those that bring the masks' middles together best, that are carved
 
 Masks = UInt8[ndarray, "frame camera height width"]
@@ -283,13 +283,11 @@ class _OrderCosts:
         matrices = self.matrices[videos, orders].sum(axis=1)  # (order frame 3 3)
         vectors = self.vectors[videos, orders].sum(axis=1)
         points = np.linalg.solve(matrices, vectors[..., None])[..., 0]
-        pixels, depths = self.rig.project(points)  # (camera order frame 2)
+        pixels, _ = self.rig.project(points)  # (camera order frame 2)
         rows = np.arange(len(orders))[:, None]
         pixels = pixels[orders, rows]  # (order video frame 2)
-        depths = depths[orders, rows]
         misses = np.linalg.norm(pixels - np.swapaxes(self.middles, 0, 1), axis=-1) / self.rig.width
-        misses = np.where(depths > 0, np.minimum(misses, BEHIND), BEHIND)
-        return misses.mean(axis=(1, 2))
+        return np.fmin(misses, FARTHEST).mean(axis=(1, 2))
 
 
 def _distance(middles: Float[ndarray, "frame camera 2"], rig: CameraRig) -> float:

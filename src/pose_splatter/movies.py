@@ -44,8 +44,8 @@ def video_writer(path: str | Path, fps: float) -> Iterator[Callable[[Picture], N
     """Yield a function that appends an RGB picture to the video; all must have the first's size.
 
     Sizes are made even, as browsers ask of H.264, by repeating the last row and column. The index
-    lies at the start, so that a page plays before all is loaded. The same pictures give the same
-    bytes: one thread encodes.
+    lies at the start, so that a page plays before all is loaded. One thread encodes, so
+    that jobs side by side take no more than their share.
     """
     options = {"movflags": "+faststart"}
     with (

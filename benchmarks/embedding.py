@@ -58,19 +58,24 @@ STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 
 @dataclass(frozen=True)
 class Source:
-    """A recording by a preset, of which frames something is asked, how many a second, and folds."""
+    """A recording by a preset: which of its frames are looked at, how many there are a second, into
+    how many folds they are cut, by which encoders and from how many azimuths they are seen."""
 
     name: str
     preset: str
     frames: range
     rate: float
     folds: int
+    encoders: tuple[str, ...]
+    azimuths: int
 
 
 SOURCES = {
     # Every second one: frames that follow each other are almost the same.
-    "demo": Source("demo", "default", range(0, 300, 2), 15.0, 3),
-    "long": Source("long", "sparse", range(720), 6.0, 4),
+    "demo": Source(
+        "demo", "default", range(0, 300, 2), 15.0, 3, ("scattering", "efficientnet_lite0"), 16
+    ),
+    "long": Source("long", "sparse", range(720), 6.0, 4, ("scattering",), 8),
 }
 
 
@@ -104,7 +109,7 @@ def encode_frames(
         missing = [encoder for encoder in encoders if not _path(folder, encoder, frame).exists()]
         if not missing:
             continue
-        turned = pictures(model, recording, frame, SPHERES[16], size, turn=True)
+        turned = pictures(model, recording, frame, SPHERES[source.azimuths], size, turn=True)
         start = time.perf_counter()
         world = pictures(model, recording, frame, SPHERES[8], size, turn=False)
         looking = time.perf_counter() - start
@@ -167,15 +172,16 @@ def phases(views: ndarray, azimuths: int) -> Float[ndarray, "frame feature"]:
 
 
 def representations(
-    folder: Path, encoders: Iterable[str], recording: Recording, frames: range, mu: float
+    folder: Path, encoders: Iterable[str], recording: Recording, source: Source, mu: float
 ) -> dict[str, Representation]:
     """The embedding by every encoder, what it is without one of its parts, and what is simpler."""
-    found = {}
+    found, frames = {}, source.frames
     for name in encoders:
         turned, world = (read_views(folder, name, frames, key) for key in ("turned", "world"))
-        eight = every_other(turned)
+        eight = every_other(turned) if source.azimuths == 16 else turned
         found[f"{name}, 8 azimuths"] = Representation(magnitudes(eight, 8), mu)
-        found[f"{name}, 16 azimuths"] = Representation(magnitudes(turned, 16), mu)
+        if source.azimuths == 16:
+            found[f"{name}, 16 azimuths"] = Representation(magnitudes(turned, 16), mu)
         for strength in STRENGTHS:
             found[f"{name}, mu {strength:g}"] = Representation(magnitudes(eight, 8), strength)
         found[f"{name}, plain PCA"] = Representation(magnitudes(eight, 8), 0.0)
@@ -246,7 +252,7 @@ def judge(
         settings["components"],
         settings["seed"],
     )
-    shown = representations(folder, encoders, recording, source.frames, settings["mu"])
+    shown = representations(folder, encoders, recording, source, settings["mu"])
     with ProcessPoolExecutor(processes) as pool:
         swapped = pool.submit(behaviour_chance, next(iter(shown.values())), trial)
         scored = pool.map(evaluate, shown.values(), repeat(trial))
@@ -288,10 +294,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="resnet18's, to compare it as well")
     parser.add_argument("--parts", type=int, default=2, help="processes that encode")
     options = parser.parse_args()
-    encoders: dict[str, Path | None] = {"scattering": None, "efficientnet_lite0": None}
+    results, source = options.results, SOURCES[options.recording]
+    encoders: dict[str, Path | None] = dict.fromkeys(source.encoders)
     if options.weights:
         encoders["resnet18"] = options.weights
-    results, source = options.results, SOURCES[options.recording]
     folder = results / "embedding_benchmark" / source.name
     with ProcessPoolExecutor(options.parts) as pool:
         parts = [source.frames[part :: options.parts] for part in range(options.parts)]

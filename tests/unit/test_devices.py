@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from pose_splatter import devices
 from pose_splatter.devices import own_gpus, visible_gpus
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.training import choose_device
 
 ROOT = Path(__file__).parents[2]
 TWO = """\
@@ -387,6 +389,16 @@ def test_more_gpus_than_there_are(monkeypatch):
         own_gpus(3, "a"),
     ):
         pass
+
+
+def test_a_team_of_more_processes_than_gpus(monkeypatch):
+    """Snakemake cuts what a rule declares down to what the profile has."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("auto", 1) == "cuda"
+    assert choose_device("cpu", 2) == "cpu"
+    with pytest.raises(PoseSplatterError, match="processes is 2, but the job has 1 GPUs; lower it"):
+        choose_device("auto", 2)
 
 
 def test_every_rule_that_declares_gpus_takes_them_first():

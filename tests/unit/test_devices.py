@@ -206,7 +206,7 @@ def test_a_gpu_is_given_back_when_the_job_is_done(monkeypatch):
 def test_a_killed_jobs_children_keep_no_gpu(monkeypatch, inside):
     """Processes that load frames outlive a killed training by seconds, programs for ever."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with running(Job(1, "a", f"{inside}; os.setpgid(0, 0)")) as (parent,):
+    with running(Job(1, "a", inside)) as (parent,):
         assert parent.gpus() == "0"
         children = Path(f"/proc/{parent.process.pid}/task/{parent.process.pid}/children")
         (child,) = map(int, children.read_text().split())

@@ -131,6 +131,14 @@ def _nvidia_smi(*options: str) -> list[str]:
 # --- locks -------------------------------------------------------------------------------------
 
 
+@contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Let one process of this user on this machine do it at a time; others wait for their turn."""
+    with _open(_lock_folder() / f"{what}.lock") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _wait_for(gpus: Sequence[str], count: int, holder: str, locks: ExitStack) -> tuple[str, ...]:
     """Lock `count` of the GPUs, all at once, so that nobody waits with one GPU for another."""
     folder = _lock_folder()

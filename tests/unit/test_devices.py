@@ -258,6 +258,24 @@ def test_many_jobs_never_share_one_of_two_gpus(tmp_path, monkeypatch):
     assert [code for job, code in zip(jobs, codes, strict=True) if job not in killed] == [0] * 7
 
 
+ALONE = """
+import sys, time
+from pathlib import Path
+from pose_splatter.devices import alone
+mark = Path(sys.argv[1])
+with alone("gsplat"):
+    mark.touch(exist_ok=False)
+    time.sleep(0.1)
+    mark.unlink()
+"""
+
+
+def test_what_is_done_alone_is_done_by_one_at_a_time(tmp_path):
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "mark")]
+    jobs = [subprocess.Popen(command) for _ in range(5)]
+    assert [job.wait(timeout=60) for job in jobs] == [0] * 5
+
+
 # Its members heed no Ctrl+C, by which torch asks them to end when their job is killed.
 TEAM = """
 import os, signal, sys, time

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pose_splatter.devices import alone
 from pose_splatter.errors import PoseSplatterError
 
 
@@ -58,11 +59,12 @@ def rasterization(
 def require_kernels() -> None:
     """Let gsplat compile its kernels, once for all jobs; PoseSplatterError where it cannot."""
     try:
-        from gsplat.cuda._backend import _C
-
+        # It deletes the lock of whoever else compiles.
+        with alone("gsplat"):
+            from gsplat.cuda._backend import _C
         reason = "no CUDA compiler is here"
     except (ImportError, OSError, RuntimeError) as error:  # as the compiler fails
-        _C, reason = None, str(error).strip().splitlines()[0]
+        _C, reason = None, str(error).strip().partition("\n")[0]
     if _C is None:
         raise PoseSplatterError(
             f"gsplat cannot compile its kernels for the GPU ({reason}); install NVIDIA's CUDA "

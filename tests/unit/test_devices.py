@@ -178,6 +178,7 @@ def test_who_waits_is_told_for_whom_and_a_killed_job_leaves_its_gpu(monkeypatch)
             assert told.startswith("waiting for a GPU: 0 is held by process ")
             for job, name in ((a, "a"), (b, "b")):
                 assert f"process {job.process.pid} (logs/train/{name}.log in {Path.cwd()}," in told
+            time.sleep(0.3)  # it looks again, more than once
             a.kill()
             assert c.gpus() == of_a
             assert c.message() == f"on {of_a}", "it was told but once"

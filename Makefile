@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Without a terminal's own Python environment: what .venv holds is all there is.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test lint bench bench-gpu lock clean
+.PHONY: demo test lint audit bench bench-gpu lock clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake all results/report.html
@@ -21,6 +21,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
+
+# Known vulnerabilities of what is locked: asks PyPI, so it takes the internet.
+audit: $(STAMP)
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py

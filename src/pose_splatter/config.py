@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def _checked(settings: Any, schema_path: Path, where: str, whole: bool) -> Setti
 
     What is not `whole`, such as the defaults of experiments, may lack keys and is not filled in.
     """
-    schema = yaml.safe_load(schema_path.read_text())
+    schema = _schema(schema_path)
     if not whole:
         schema = schema | {"required": []}
     settings = _normalised(copy.deepcopy(settings), schema, fill=whole)
@@ -184,6 +185,11 @@ def _checked(settings: Any, schema_path: Path, where: str, whole: bool) -> Setti
     if error is not None:
         raise PoseSplatterError(_sentence(error, where))
     return settings
+
+
+@cache
+def _schema(path: Path) -> Settings:
+    return yaml.safe_load(path.read_text())
 
 
 def _normalised(value: Any, schema: Mapping[str, Any], fill: bool) -> Any:

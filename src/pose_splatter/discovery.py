@@ -257,7 +257,7 @@ def _split(one: Sequence[list[str]], other: Sequence[list[str]]) -> tuple[str, s
         return None
     run = mine.pop()
     name = "".join(run)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         return None
     return "/".join(parts[:-1]) + parts[-1], name, len(run)
 
@@ -271,7 +271,7 @@ def _given(pattern: str, contents: _Contents, paths: Sequence[str], option: str)
             f"{option} {pattern!r} does not say where a camera's name goes; write {CAMERA} there."
         )
     before, *rest = map(re.escape, pattern.split(CAMERA))
-    regex = f"{before}(?P<camera>[A-Za-z0-9_.-]+?)" + "(?P=camera)".join(rest)
+    regex = f"{before}(?P<camera>[A-Za-z0-9_][A-Za-z0-9_.-]*?)" + "(?P=camera)".join(rest)
     matches = [re.fullmatch(regex, path) for path in paths]
     names = sorted({match["camera"] for match in matches if match}, key=natural_key)
     if len(names) < 2:

@@ -1,6 +1,7 @@
 """Processes that train one model together: one per GPU, or several on a CPU."""
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from pose_splatter.errors import PoseSplatterError
@@ -79,6 +81,9 @@ def launch(
 
 def _member(function: Callable[..., None], log: str | None, arguments: Mapping[str, Any]) -> None:
     """One process of a team, in the environment that torchrun sets up."""
+    # Torch interrupts it where its job was killed, which takes seconds: it would still write, and
+    # use a GPU that others take for free.
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)
     distributed.init_process_group()
     team = Team(distributed.get_rank(), distributed.get_world_size())
     if team.leads:

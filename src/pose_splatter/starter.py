@@ -27,9 +27,9 @@ def require_free(
         raise PoseSplatterError(
             f"{path}: is there already; give another --output or --name, or --force to replace it."
         )
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
         raise PoseSplatterError(
-            f"--name {name!r} is no name for a recording; use letters, digits, _ and - alone."
+            f"--name {name!r} is no name for a recording; use letters, digits, _ and - (not first)."
         )
     for kind in ("recordings", "presets", "experiments"):
         if name in (taken.get(kind) or {}):

@@ -141,8 +141,8 @@ def choose_device(device: str, processes: int = 1) -> str:
     available = torch.cuda.is_available()
     if device != "cpu" and available and torch.cuda.device_count() < processes:
         raise PoseSplatterError(
-            f"config: training: processes is {processes}, but PyTorch finds "
-            f"{torch.cuda.device_count()} GPUs here; lower it."
+            f"config: training: processes is {processes}, but the job has "
+            f"{torch.cuda.device_count()} GPUs; lower it, or raise resources: gpu in the profile."
         )
     if device.startswith("cuda") and not available:
         raise PoseSplatterError(

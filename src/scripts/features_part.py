@@ -1,5 +1,6 @@
 """Look at one part of a recording from a sphere of cameras, by an experiment's model."""
 
+from pose_splatter.devices import own_gpus
 from pose_splatter.embedding.encoders import make_encoder
 from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
 from pose_splatter.embedding.sphere import ViewSphere
@@ -8,7 +9,7 @@ from pose_splatter.progress import job
 from pose_splatter.provenance import fingerprint
 from pose_splatter.rendering import apply_model
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), own_gpus(snakemake.resources.gpu, snakemake.log[0]):
     inputs, settings = snakemake.input, snakemake.params.settings
     model, recording, device = apply_model(
         inputs.checkpoint,

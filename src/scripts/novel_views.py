@@ -1,5 +1,6 @@
 """Film the animal from where no camera stood: one frame from all around, and a flight in time."""
 
+from pose_splatter.devices import own_gpus
 from pose_splatter.evaluation import read_frame_metrics
 from pose_splatter.files import save_text
 from pose_splatter.frames import split_frames
@@ -16,7 +17,7 @@ from pose_splatter.progress import job
 from pose_splatter.rendering import apply_model
 from pose_splatter.video import load_description
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), own_gpus(snakemake.resources.gpu, snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
     model, recording, device = apply_model(
         inputs.checkpoint, params.heldout, inputs, params.device, snakemake.threads

@@ -2,6 +2,7 @@
 
 from pose_splatter.checkpoints import starting_point
 from pose_splatter.dataset import Augmentation, load_recordings
+from pose_splatter.devices import own_gpus
 from pose_splatter.distributed import launch
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
@@ -34,6 +35,6 @@ def arguments():
 
 # The processes of a team import this file again; they must not start teams of their own.
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
+    with job(snakemake.log[0]), own_gpus(snakemake.resources.gpu, snakemake.log[0]):
         processes = snakemake.params.settings["training"]["processes"]
         launch(train, processes, snakemake.log[0], arguments())

@@ -1,12 +1,13 @@
 """Draw a typical test frame's carved volume, refined volume and Gaussians from three sides."""
 
+from pose_splatter.devices import own_gpus
 from pose_splatter.evaluation import read_frame_metrics, typical_frame
 from pose_splatter.plots import frame_label, save_figure
 from pose_splatter.progress import job
 from pose_splatter.rendering import apply_model, decode_frame
 from pose_splatter.sides import plot_sides
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), own_gpus(snakemake.resources.gpu, snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
     model, recording, device = apply_model(
         inputs.checkpoint, params.heldout, inputs, params.device, snakemake.threads

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pose_splatter.errors import PoseSplatterError
 from pose_splatter.rasterize import rasterization
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -482,3 +485,21 @@ def test_gsplat_is_asked_for_the_same_picture(monkeypatch):
         "with_ut": False, "with_eval3d": False, "radial_coeffs": None,
     }  # fmt: skip
     assert {name: call.arguments[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("compiler", ["none", "fails"])
+def test_gsplat_without_kernels_is_one_sentence(monkeypatch, compiler):
+    from pose_splatter.rasterize import gsplat_backend
+
+    backend = ModuleType("gsplat.cuda._backend")
+    words = "cannot import name '_C'"
+    if compiler == "none":
+        backend._C, words = None, "no CUDA compiler is here"
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", backend)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    turns = []
+    monkeypatch.setattr(gsplat_backend, "alone", lambda what: turns.append(what) or nullcontext())
+    with pytest.raises(PoseSplatterError, match=r"\); install NVIDIA's CUDA toolkit 13\.0") as e:
+        gsplat_backend.require_kernels()
+    assert words in str(e.value)
+    assert turns == ["gsplat"], "two jobs would compile into one folder"

@@ -17,11 +17,12 @@ import yaml
 import zarr
 
 from pose_splatter.cameras import load_cameras, rotation_to_z
+from pose_splatter.devices import own_gpus
 from pose_splatter.tracking import load_track
 from pose_splatter.video import probe, read_frames
 
 from ..conftest import write_video
-from .conftest import ROOT, Workspace
+from .conftest import ROOT, SMALL, Workspace
 
 pytestmark = pytest.mark.slow
 METRICS = "results/experiments/baseline/demo/metrics_test.csv"
@@ -195,6 +196,40 @@ def test_frame_offsets_shift_videos_and_masks_and_are_checked(finished, workspac
     assert found["corrected_frame_offsets"] == {}
     assert "camera 3 is off by 4 frames" in run.output
     assert "write frame_offsets: {} under recordings: demo in config" in run.output
+
+
+def test_a_job_takes_a_gpu_that_nobody_has(finished, tmp_path, monkeypatch):
+    """profiles/gpu, on a machine said to have two GPUs, of which another study has the first."""
+    workspace = finished.copied(tmp_path / "a copy")
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\nexit 9\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    machine = workspace.environment
+    with own_gpus(1, "another study") as gpus:
+        assert gpus == ("0",)
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/gpu"),
+                *("--configfile", "config/config.yaml", str(SMALL)),
+                *("--", "results/experiments/ablation/checkpoint.pt"),
+            ],
+            cwd=workspace.folder,
+            env=machine,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    log = (workspace.folder / "logs/train/ablation.log").read_text()
+    assert re.search(r"^[\d:]+ on 1$", log, re.MULTILINE), done.stdout
+    # The profile asks for CUDA, and a CPU does not stand in for it.
+    assert "config: device is cuda, but PyTorch finds no CUDA GPU here" in log
+    assert done.returncode != 0
 
 
 # --- bad input ---------------------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from pose_splatter.devices import alone
+from pose_splatter.errors import PoseSplatterError
 
 
 def rasterization(
@@ -26,8 +30,10 @@ def rasterization(
     dict[str, Any],
 ]:
     """Render Gaussians into every camera; see `pose_splatter.rasterize.rasterization`."""
-    import gsplat  # here, because importing it looks for a CUDA compiler
+    import gsplat  # here, because importing it takes long
 
+    if means.is_cuda:
+        require_kernels()
     return gsplat.rasterization(
         means=means,
         quats=quats,
@@ -48,3 +54,20 @@ def rasterization(
         rasterize_mode="classic",
         camera_model="pinhole",
     )
+
+
+def require_kernels() -> None:
+    """Let gsplat compile its kernels, once for all jobs; PoseSplatterError where it cannot."""
+    try:
+        # It deletes the lock of whoever else compiles.
+        with alone("gsplat"):
+            from gsplat.cuda._backend import _C
+        reason = "no CUDA compiler is here"
+    except (ImportError, OSError, RuntimeError) as error:  # as the compiler fails
+        _C, reason = None, str(error).strip().partition("\n")[0]
+    if _C is None:
+        raise PoseSplatterError(
+            f"gsplat cannot compile its kernels for the GPU ({reason}); install NVIDIA's CUDA "
+            f"toolkit {torch.version.cuda} and a C++ compiler (module load cuda gcc, on many "
+            "clusters), or run in the container of docs/containers.md."
+        )

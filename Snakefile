@@ -16,6 +16,7 @@ scattergather:
     chunk=config["chunks"],
 
 
+include: "rules/masks.smk"
 include: "rules/preprocess.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"

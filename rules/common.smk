@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from pose_splatter import provenance
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.masks import find_masks
 from pose_splatter.paths import files_of
 
 try:
@@ -40,6 +41,7 @@ wildcard_constraints:
     recording="[A-Za-z0-9_-]+",
     preset="[A-Za-z0-9_-]+",
     experiment="[A-Za-z0-9_-]+",
+    camera="[A-Za-z0-9_.-]+",
 
 
 def code_of(name):
@@ -87,15 +89,85 @@ def existing(path, recording, key):
     return path
 
 
-def camera_files(kind):
-    """An input function: the videos or masks of a recording, one per camera."""
+def video_files(wildcards):
+    """The videos of a recording, one per camera."""
+    cameras = section_of("recording", wildcards.recording)["cameras"]
+    return [video_of(wildcards.recording, camera) for camera in cameras]
 
-    def files(wildcards):
-        settings = section_of("recording", wildcards.recording)
-        paths = [settings[kind].format(camera=camera) for camera in settings["cameras"]]
-        return [existing(path, wildcards.recording, kind) for path in paths]
 
-    return files
+def video_file(wildcards):
+    return video_of(wildcards.recording, wildcards.camera)
+
+
+def video_of(recording, camera):
+    settings = section_of("recording", recording)
+    if camera not in settings["cameras"]:
+        raise WorkflowError(f"config: recordings: {recording} has no camera {camera!r}.")
+    return existing(settings["videos"].replace("{camera}", camera), recording, "videos")
+
+
+def mask_videos(wildcards):
+    """The mask videos of a recording, one per camera: its own, or those that are made."""
+    recording = wildcards.recording
+    settings = section_of("recording", recording)
+    paths = []
+    for camera in settings["cameras"]:
+        files = None if settings["masks"] == "auto" else mask_files(recording, camera)
+        if files and files.kind == "video":
+            paths.append(existing(str(files.path), recording, "masks"))
+        else:
+            paths.append(f"{RECORDING}/masks/{camera}.mkv".format(recording=recording))
+    return paths
+
+
+def given_masks(wildcards):
+    """The same where masks are given; masks: auto needs the calibration first."""
+    masks = section_of("recording", wildcards.recording)["masks"]
+    return [] if masks == "auto" else mask_videos(wildcards)
+
+
+def mask_files(recording, camera):
+    """Where one camera's masks lie, and of which kind they are."""
+    try:
+        return find_masks(section_of("recording", recording)["masks"], camera)
+    except PoseSplatterError as error:
+        raise WorkflowError(str(error))
+
+
+def mask_sources(wildcards):
+    """What a mask video is made from: the masks given, or the parts of those made by us."""
+    if section_of("recording", wildcards.recording)["masks"] == "auto":
+        return expand(MASK_PARTS, recording=wildcards.recording)
+    files = mask_files(wildcards.recording, wildcards.camera)
+    return existing(str(files.path), wildcards.recording, "masks")
+
+
+def camera_backgrounds(wildcards):
+    """The backgrounds of all cameras, where masks are told from backgrounds."""
+    settings = section_of("recording", wildcards.recording)
+    if settings["segmentation"]["method"] != "background":
+        return []
+    return expand(
+        f"{RECORDING}/masks/{{camera}}.background.npz",
+        recording=wildcards.recording,
+        camera=settings["cameras"],
+    )
+
+
+def segmentation_settings(*keys):
+    """A params function: the named settings by which a recording's masks are made."""
+
+    def read(wildcards):
+        made_by = section_of("recording", wildcards.recording)["segmentation"]
+        return {key: made_by[key] for key in keys}
+
+    return read
+
+
+def segmentation_weights(wildcards):
+    """The file of the network that makes masks, where config names one."""
+    path = section_of("recording", wildcards.recording)["segmentation"]["weights"]
+    return [] if path is None else existing(path, wildcards.recording, "segmentation: weights")
 
 
 def calibration_files(wildcards):

@@ -4,8 +4,8 @@
 rule cameras:
     input:
         calibration=calibration_files,
-        videos=camera_files("videos"),
-        masks=camera_files("masks"),
+        videos=video_files,
+        masks=given_masks,
     output:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
@@ -28,7 +28,7 @@ rule vertical_lines:
     input:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
-        masks=camera_files("masks"),
+        masks=mask_videos,
         lines=lines_file,
     output:
         f"{RECORDING}/vertical_lines.npz",
@@ -51,7 +51,7 @@ rule synchronization:
     input:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
-        masks=camera_files("masks"),
+        masks=mask_videos,
     output:
         json=f"{RECORDING}/synchronization.json",
         figure=report(
@@ -80,8 +80,8 @@ rule images_part:
     input:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
-        camera_videos=camera_files("videos"),
-        camera_masks=camera_files("masks"),
+        camera_videos=video_files,
+        camera_masks=mask_videos,
     output:
         temp(f"{PREPROCESSED}/parts/images.{{scatteritem}}.h5"),
     log:

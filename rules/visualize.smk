@@ -133,7 +133,7 @@ rule contact_sheet:
         cameras=f"{RECORDING}/cameras.h5",
         vertical_lines=f"{RECORDING}/vertical_lines.npz",
         description=f"{RECORDING}/videos.json",
-        videos=camera_files("videos"),
+        videos=video_files,
     output:
         report(
             f"{PREPROCESSED}/contact_sheet.png",

@@ -2,6 +2,7 @@
 
 from pose_splatter.calibration import read_calibration
 from pose_splatter.cameras import save_cameras
+from pose_splatter.masks import check_masks
 from pose_splatter.progress import job
 from pose_splatter.video import describe_recording, save_description
 
@@ -13,6 +14,7 @@ with job(snakemake.log[0]):
         **settings["frames"],
         offsets=[settings["frame_offsets"].get(camera, 0) for camera in settings["cameras"]],
     )
+    check_masks(snakemake.input.masks)
     rig = read_calibration(
         settings["calibration"],
         tuple(settings["cameras"]),

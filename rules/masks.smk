@@ -1,0 +1,71 @@
+"""Mask videos where a recording has none: converted from other formats, or made from its videos."""
+
+# The masks of all cameras in runs of frames, as mask_sources wants them: one brace left.
+MASK_PARTS = gather.chunk("results/recordings/{{recording}}/masks/parts/masks.{scatteritem}.h5")
+
+
+rule background:
+    input:
+        video=video_file,
+        videos=f"{RECORDING}/videos.json",
+    output:
+        f"{RECORDING}/masks/{{camera}}.background.npz",
+    log:
+        "logs/background/{recording}.{camera}.log",
+    benchmark:
+        "results/benchmarks/background/{recording}.{camera}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        settings=segmentation_settings("threshold", "shadow"),
+        code=code_of("background"),
+    message:
+        "{rule}: Learning what camera {wildcards.camera} of {wildcards.recording} sees without animal"
+    script:
+        "../src/scripts/background.py"
+
+
+rule masks_part:
+    input:
+        cameras=f"{RECORDING}/cameras.h5",
+        videos=f"{RECORDING}/videos.json",
+        camera_videos=video_files,
+        backgrounds=camera_backgrounds,
+        weights=segmentation_weights,
+    output:
+        temp(f"{RECORDING}/masks/parts/masks.{{scatteritem}}.h5"),
+    log:
+        "logs/masks_part/{recording}.{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/masks_part/{recording}.{scatteritem}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        settings=segmentation_settings("method", "threshold", "shadow"),
+        recording=settings("recording", "heldout_cameras"),
+        code=code_of("masks_part"),
+    message:
+        "{rule}: Making masks in part {wildcards.scatteritem} of {wildcards.recording}"
+    script:
+        "../src/scripts/masks_part.py"
+
+
+rule mask_video:
+    input:
+        video=video_file,
+        masks=mask_sources,
+    output:
+        f"{RECORDING}/masks/{{camera}}.mkv",
+    log:
+        "logs/mask_video/{recording}.{camera}.log",
+    benchmark:
+        "results/benchmarks/mask_video/{recording}.{camera}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        settings=settings("recording", "masks", "cameras"),
+        code=code_of("mask_video"),
+    message:
+        "{rule}: Writing the masks of camera {wildcards.camera} of {wildcards.recording} as a video"
+    script:
+        "../src/scripts/mask_video.py"

@@ -1,0 +1,25 @@
+"""Make the masks of all cameras in one part of a recording."""
+
+from pose_splatter.cameras import load_cameras
+from pose_splatter.frames import chunk_of
+from pose_splatter.progress import job
+from pose_splatter.segmentation.recording import make_segmenters, write_mask_part
+from pose_splatter.segmentation.vote import Vote
+from pose_splatter.video import load_description
+
+with job(snakemake.log[0]):
+    inputs, recording = snakemake.input, snakemake.params.recording
+    rig, frames = load_cameras(inputs.cameras), load_description(inputs.videos).source_frames
+    write_mask_part(
+        snakemake.output[0],
+        inputs.camera_videos,
+        make_segmenters(
+            len(rig),
+            **snakemake.params.settings,
+            backgrounds=inputs.backgrounds,
+            weights=inputs.weights,
+        ),
+        Vote.of(rig, rig.without(recording["heldout_cameras"])),
+        frames,
+        chunk_of(frames, snakemake.wildcards.scatteritem),
+    )

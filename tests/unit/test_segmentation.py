@@ -1,0 +1,357 @@
+"""Masks from raw videos: scenes whose masks are known, small and drawn on the spot."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.segmentation.background import (
+    background_of,
+    gain,
+    most_different,
+    telling_pictures,
+    thumbnail,
+)
+from pose_splatter.segmentation.foreground import (
+    ForegroundSettings,
+    calibrate_shadows,
+    clean,
+    segment,
+)
+from pose_splatter.segmentation.network import SaliencyNetwork
+from pose_splatter.segmentation.recording import (
+    load_model,
+    make_segmenters,
+    model_camera,
+    read_parts,
+    save_model,
+    steady,
+    write_mask_part,
+)
+from pose_splatter.segmentation.vote import Vote
+from pose_splatter.video import VideoInfo
+
+from ..conftest import ring_rig, silhouettes, walking_balls, write_video
+
+HEIGHT, WIDTH = 96, 128
+SETTINGS = ForegroundSettings()
+FUR = np.array([70.0, 30.0, 40.0])
+
+
+def floor() -> np.ndarray:
+    """A textured floor, brighter on one side."""
+    grain = np.random.default_rng(1).normal(0, 6, (HEIGHT, WIDTH))
+    texture = 140 + cv2.GaussianBlur(grain, (0, 0), 1.5) * 4
+    return texture[..., None] * np.array([1.0, 0.95, 0.85]) * np.linspace(0.8, 1.2, WIDTH)[:, None]
+
+
+def body(x: float, y: float) -> np.ndarray:
+    """(h w) of 0 and 1: a body with a thin tail."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.ellipse(mask, (round(x), round(y)), (14, 9), 0, 0, 360, 1, -1)
+    cv2.line(mask, (round(x) + 12, round(y)), (round(x) + 30, round(y) + 6), 1, 2)
+    return mask
+
+
+def scene(places, shadow=1.0, light=None, seed=0) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (frame h w 3) and their true masks of an animal at the given places."""
+    rng, ground = np.random.default_rng(seed), floor()
+    pictures, masks = [], []
+    for frame, (x, y) in enumerate(places):
+        mask = body(x, y)
+        dark = np.roll(mask, (8, 6), (0, 1))
+        picture = ground * np.where(dark, shadow, 1.0)[..., None]
+        picture = np.where(mask[..., None] > 0, FUR, picture)
+        picture *= 1.0 if light is None else light[frame]
+        picture += rng.normal(0, 2, picture.shape)
+        pictures.append(picture.round().clip(0, 255).astype(np.uint8))
+        masks.append(mask)
+    return np.stack(pictures), np.stack(masks)
+
+
+def path(n_frames: int) -> np.ndarray:
+    """Places all over the picture."""
+    angles = np.linspace(0, 2 * np.pi, n_frames, endpoint=False)
+    return np.stack([50 + 28 * np.cos(angles), 42 + 22 * np.sin(angles)], axis=-1)
+
+
+def iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float(((mask > 0) & (truth > 0)).sum() / ((mask > 0) | (truth > 0)).sum())
+
+
+def scores(pictures, masks, settings=SETTINGS) -> np.ndarray:
+    camera = calibrate_shadows(list(pictures), background_of(pictures), settings)
+    made = [segment(picture, camera, settings) for picture in pictures]
+    return np.array([iou(mine, truth) for mine, truth in zip(made, masks, strict=True)])
+
+
+# --- background --------------------------------------------------------------------------------
+
+
+def test_the_background_is_the_floor_where_the_animal_never_rests():
+    background = background_of(scene(path(30))[0])
+    assert np.abs(background.picture - floor()).mean() < 1.0
+    assert 1.5 <= np.median(background.noise) < 3
+
+
+def test_frames_are_chosen_that_differ():
+    """Of a recording in which the animal rests for two thirds, few of the frames at rest."""
+    pictures, _ = scene([*path(20), *[(50.0, 42.0)] * 40])
+    chosen = most_different(np.stack([thumbnail(picture) for picture in pictures]), 24)
+    assert sum(frame >= 20 for frame in chosen) <= 6
+    assert len(set(chosen)) == len(chosen)
+
+
+def test_the_background_has_no_ghost_of_a_resting_animal(tmp_path):
+    pictures, masks = scene([*path(20), *[(50.0, 42.0)] * 40])
+    write_video(tmp_path / "v.mp4", pictures, crf=8)
+    background = background_of(telling_pictures(tmp_path / "v.mp4", range(60)))
+    resting = masks[-1] > 0
+    assert np.abs(np.median(pictures, axis=0) - floor())[resting].mean() > 40, "a plain median has"
+    assert np.abs(background.picture - floor())[resting].mean() < 4
+
+
+def test_a_covered_pixel_is_found_in_less_than_half_of_the_frames():
+    """The floor in 12 frames, fur that looks different each time in 18."""
+    pictures = np.full((30, 16, 16, 3), 120, np.uint8)
+    shades = np.random.default_rng(0).integers(0, 255, (18, 1, 1, 1))
+    pictures[6:24] = shades
+    assert np.abs(background_of(pictures).picture - 120).max() < 8
+
+
+def test_gain_follows_the_light_and_ignores_the_animal():
+    pictures, _ = scene(path(3), light=[1.0, 0.8, 1.2])
+    measured = [float(gain(picture, floor()).mean()) for picture in pictures]
+    assert np.allclose(measured, [1.0, 0.8, 1.2], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (np.full((20, 48, 64, 3), 90, np.uint8), "nothing moves in the frames that config chooses"),
+        (
+            np.random.default_rng(0)
+            .integers(0, 2, (20, 6, 8, 1), np.uint8)
+            .repeat(8, 1)
+            .repeat(8, 2)
+            .repeat(3, 3)
+            * np.uint8(200),
+            "needs a camera that stands still in steady light",
+        ),
+    ],
+)
+def test_a_scene_without_animal_or_with_a_moving_camera_is_refused(tmp_path, pictures, message):
+    write_video(tmp_path / "v.mp4", pictures)
+    with pytest.raises(PoseSplatterError, match=message):
+        telling_pictures(tmp_path / "v.mp4", range(20))
+
+
+# --- foreground --------------------------------------------------------------------------------
+
+
+def test_masks_of_an_animal_on_a_textured_floor():
+    assert np.median(scores(*scene(path(24)))) > 0.93
+
+
+def test_shadows_are_no_animal():
+    pictures, masks = scene(path(24), shadow=0.55)
+    tolerant = np.median(scores(pictures, masks))
+    strict = np.median(scores(pictures, masks, ForegroundSettings(shadow=1.0)))
+    assert tolerant > 0.88
+    assert strict < 0.75, "without tolerance, the shadow is in the mask"
+
+
+def test_flickering_light_changes_nothing():
+    light = 1 + 0.15 * np.sin(np.arange(24))
+    assert np.median(scores(*scene(path(24), light=light))) > 0.93
+
+
+def test_the_tail_stays_and_specks_go():
+    mask = body(40, 40)
+    dirty = mask.copy()
+    dirty[5:7, 5:7] = 1
+    dirty[40:42, 38:40] = 0
+    cleaned = clean(dirty)
+    assert np.array_equal(cleaned[:20, :20], np.zeros((20, 20)))
+    assert cleaned[40:42, 38:40].all()
+    assert iou(cleaned, mask) > 0.97
+
+
+def test_a_hole_that_shows_the_floor_stays_and_one_that_changed_is_filled():
+    ring = np.zeros((60, 60), np.uint8)
+    cv2.circle(ring, (30, 30), 20, 1, -1)
+    cv2.circle(ring, (30, 30), 6, 0, -1)
+    assert clean(ring, np.zeros_like(ring))[30, 30] == 0
+    assert clean(ring, np.ones_like(ring))[30, 30] == 1
+
+
+def test_an_empty_scene_has_an_empty_mask():
+    pictures, _ = scene(path(24))
+    camera = calibrate_shadows(list(pictures), background_of(pictures), SETTINGS)
+    empty = floor() + np.random.default_rng(5).normal(0, 2, (HEIGHT, WIDTH, 3))
+    assert not segment(empty.round().clip(0, 255).astype(np.uint8), camera, SETTINGS).any()
+
+
+def test_pieces_that_flash_up_go():
+    still, flash = np.zeros((3, 100, 100), np.uint8), np.s_[1, 10:14, 10:14]
+    still[:, 50:70, 50:70] = 1
+    masks = still.copy()
+    masks[flash] = 1
+    assert np.array_equal(list(steady(iter(masks))), still)
+    masks[0][flash[1:]] = 1
+    assert list(steady(iter(masks)))[1][12, 12], "what was there the frame before stays"
+
+
+# --- vote --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rig():
+    return ring_rig(6)
+
+
+@pytest.fixture
+def masks(rig):
+    return silhouettes(rig, walking_balls(30)[10], radius=22)
+
+
+def corner(mask: np.ndarray) -> np.ndarray:
+    """A reflection far from the animal."""
+    mask = mask.copy()
+    mask[:12, :12] = 1
+    return mask
+
+
+def test_what_all_see_stays_and_what_one_sees_goes(rig, masks):
+    vote = Vote.of(rig, range(6), grid=48)
+    assert np.array_equal(vote(masks), masks)
+    disturbed = masks.copy()
+    disturbed[2] = corner(masks[2])
+    assert np.array_equal(vote(disturbed), masks)
+
+
+def test_a_body_seen_by_no_two_cameras_is_no_body(rig, masks):
+    alone = np.zeros_like(masks)
+    alone[1] = masks[1]
+    assert not Vote.of(rig, range(6), grid=48)(alone).any()
+
+
+def test_distorted_cameras_vote_where_they_see(rig, masks):
+    """Cameras with strong distortion: masks drawn where they really see the balls."""
+    distorted = replace(rig, distortions=np.tile([-0.35, 0.1, 0.002, -0.001, 0], (6, 1)))
+    balls = walking_balls(30)[10]
+    seen = np.zeros_like(masks)
+    for camera in range(6):
+        turn, _ = cv2.Rodrigues(rig.rotations[camera])
+        pixels, _ = cv2.projectPoints(
+            balls,
+            turn,
+            rig.translations[camera],
+            rig.intrinsics[camera],
+            distorted.distortions[camera],
+        )
+        for u, v in pixels[:, 0]:
+            cv2.circle(seen[camera], (round(u), round(v)), 6, 1, -1)
+    assert np.array_equal(Vote.of(distorted, range(6), grid=48)(seen), seen)
+
+
+def test_held_out_cameras_have_no_vote_and_keep_their_pieces_whole(rig, masks):
+    observed = [0, 1, 2, 3, 5]
+    vote = Vote.of(rig, observed, grid=48)
+    disturbed = masks.copy()
+    disturbed[4] = 1 - masks[4]
+    assert np.array_equal(vote(disturbed)[observed], vote(masks)[observed])
+    attached = masks.copy()  # a smear that only the held-out camera sees, grown onto the animal
+    rows, columns = np.nonzero(masks[4])
+    attached[4, rows.min() - 30 : rows.min() + 5, columns.mean().astype(int)] = 1
+    assert np.array_equal(vote(attached)[4], attached[4]), "not cut to the others' hull"
+    far = masks.copy()
+    far[4] = corner(masks[4])
+    assert np.array_equal(vote(far)[4], masks[4]), "whole pieces far away go"
+    hull_of_others_grown = masks.copy()
+    hull_of_others_grown[observed] = [cv2.dilate(m, np.ones((5, 5))) for m in masks[observed]]
+    assert np.array_equal(vote(hull_of_others_grown)[4], masks[4]), "and nothing is filled in"
+
+
+# --- networks ----------------------------------------------------------------------------------
+
+
+def field(number: int, payload: bytes | int) -> bytes:
+    """One field of a protocol buffer: a number or bytes."""
+    if isinstance(payload, int):
+        return bytes([number << 3, payload])
+    length, head = len(payload), b""
+    while length > 127:
+        head, length = head + bytes([length & 127 | 128]), length >> 7
+    return bytes([number << 3 | 2]) + head + bytes([length]) + payload
+
+
+def shape(name: str, sizes: list[int]) -> bytes:
+    """ONNX's description of an array of floats."""
+    axes = b""
+    for size in sizes:
+        number = bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
+        axes += field(1, bytes([1 << 3]) + number)
+    return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, axes)))
+
+
+def network(path, size: int = 320):
+    """An ONNX file: how red each pixel is, by one convolution with weights (1, 0, 0)."""
+    weights = np.array([1, 0, 0], "<f4").tobytes()
+    tensor = field(1, 1) + field(1, 3) + field(1, 1) + field(1, 1) + field(2, 1)
+    tensor += field(8, b"w") + field(9, weights)
+    node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Conv")
+    graph = field(1, node) + field(2, b"g") + field(5, tensor)
+    graph += field(11, shape("x", [1, 3, size, size])) + field(12, shape("y", [1, 1, size, size]))
+    opset = field(1, b"") + field(2, 13)
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, opset))
+    return path
+
+
+def test_a_network_of_rembgs_kind_plugs_in(tmp_path):
+    picture = np.full((HEIGHT, WIDTH, 3), [20, 90, 160], np.uint8)
+    picture[30:60, 40:90] = [250, 90, 160]
+    (segmenter, _) = make_segmenters(2, "rembg", 6.0, 0.35, [], network(tmp_path / "n.onnx"))
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    truth[30:60, 40:90] = 1
+    assert iou(segmenter(picture), truth) > 0.97
+
+
+def test_weights_that_are_missing_or_no_network(tmp_path):
+    with pytest.raises(PoseSplatterError, match="no such file; put the network's weights"):
+        SaliencyNetwork(tmp_path / "u2net.onnx")
+    (tmp_path / "u2net.onnx").write_text("not a network")
+    with pytest.raises(PoseSplatterError, match="OpenCV cannot read the network"):
+        SaliencyNetwork(tmp_path / "u2net.onnx")
+
+
+# --- recordings --------------------------------------------------------------------------------
+
+
+def test_parts_make_the_masks_of_the_whole(tmp_path):
+    """However a recording is cut, and also where only every second frame is used."""
+    pictures, truth = scene(path(24))
+    write_video(tmp_path / "v.mp4", pictures, crf=8)
+    save_model(tmp_path / "m.npz", model_camera(tmp_path / "v.mp4", range(24), SETTINGS))
+    saved = load_model(tmp_path / "m.npz")
+    assert saved.background.picture.shape == (HEIGHT, WIDTH, 3)
+    segmenters = make_segmenters(1, "background", 6.0, 0.35, [tmp_path / "m.npz"], "")
+    frames, made = range(2, 24, 2), []
+    for cuts in ([2, 24], [2, 10, 24]):
+        parts = []
+        for start, stop in pairwise(cuts):
+            parts.append(tmp_path / f"{start}-{stop}.h5")
+            part = range(start, stop, 2)
+            write_mask_part(parts[-1], [tmp_path / "v.mp4"], segmenters, None, frames, part)
+        video = VideoInfo(tmp_path / "v.mp4", 24, WIDTH, HEIGHT, 30.0)
+        made.append(np.stack(list(read_parts(parts, 0, video))))
+    assert np.array_equal(*made)
+    assert not made[0][[0, 1, 3, 23]].any(), "frames that are not used are black"
+    used = list(frames)
+    assert np.median([iou(a, b) for a, b in zip(made[0][used], truth[used], strict=True)]) > 0.9
+    with h5py.File(tmp_path / "10-24.h5") as file:
+        assert file["source_frames"][:].tolist() == list(range(10, 24, 2))

@@ -1,0 +1,122 @@
+"""masks: auto and masks in other formats, through Snakemake, on a recording of walking balls."""
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES
+from pose_splatter.video import read_frames
+
+from ..conftest import ring_rig, silhouettes, walking_balls, write_video
+from .conftest import Workspace
+
+pytestmark = pytest.mark.slow
+
+N_FRAMES = 30
+CAMERAS = [0, 1, 2, 3]
+IMAGES = "results/recordings/balls/small/images.h5"
+JOBS = {"cameras": 1, "images_part": 1, "images": 1}
+MADE = {"background": 4, "masks_part": 1, "mask_video": 4} | JOBS
+
+
+@pytest.fixture(scope="module")
+def balls(tmp_path_factory) -> Workspace:
+    """A workspace with balls that walk over a textured floor, and their masks in other formats."""
+    workspace = Workspace.new(tmp_path_factory.mktemp("balls"))
+    folder = workspace.folder / "balls"
+    folder.mkdir()
+    truth = true_masks()
+    floor = np.random.default_rng(0).integers(130, 150, (120, 160, 1), np.uint8).repeat(3, 2)
+    for camera in CAMERAS:
+        pictures = np.where(truth[camera][..., None] > 0, np.uint8([60, 20, 20]), floor)
+        write_video(folder / f"video{camera}.mp4", pictures, crf=10)
+    rig = ring_rig(len(CAMERAS))
+    with h5py.File(folder / "calibration.h5", "w") as file:
+        file["camera_parameters/intrinsic"] = rig.intrinsics - INTEGER_PIXEL_CENTRES
+        file["camera_parameters/rotation"] = rig.rotations
+        file["camera_parameters/translation"] = rig.translations
+    with h5py.File(folder / "masks.h5", "w") as file:
+        file["animal"] = truth
+    zarr.save(folder / "masks.zarr", truth.swapaxes(0, 1))
+    return workspace
+
+
+def true_masks() -> np.ndarray:
+    """(camera frame h w), 0 and 1."""
+    rig = ring_rig(len(CAMERAS))
+    frames = [silhouettes(rig, frame, radius=22) for frame in walking_balls(N_FRAMES)]
+    return np.stack(frames, axis=1)
+
+
+def recording(**settings) -> dict:
+    return {
+        "recordings": {
+            "balls": {
+                "calibration": "balls/calibration.h5",
+                "cameras": CAMERAS,
+                "videos": "balls/video{camera}.mp4",
+                "masks": "auto",
+                "heldout_cameras": [3],
+            }
+            | settings
+        },
+        "presets": {"small": {"downsample": 1}},
+        "chunks": 1,
+    }
+
+
+def made_masks(workspace: Workspace) -> np.ndarray:
+    folder = workspace.folder / "results/recordings/balls/masks"
+    videos = [folder / f"{camera}.mkv" for camera in CAMERAS]
+    return np.stack([list(read_frames(v, range(N_FRAMES), "grey")) for v in videos])
+
+
+def test_masks_from_videos_alone(balls):
+    """From raw videos to images.h5; then a setting of the segmentation makes the masks anew."""
+    run = balls.run(IMAGES, overrides=recording())
+    assert run.code == 0, run.output
+    masks, truth = made_masks(balls) > 127, true_masks() > 0
+    both, either = (masks & truth).sum(axis=(1, 2, 3)), (masks | truth).sum(axis=(1, 2, 3))
+    assert (both / either > 0.8).all(), both / either
+    with h5py.File(balls.folder / IMAGES) as file:
+        assert np.array_equal(file["masks"][:], masks.swapaxes(0, 1))
+    assert balls.dry_run(IMAGES, overrides=recording()).jobs() == {}
+    stale = balls.dry_run(IMAGES, overrides=recording(segmentation={"threshold": 9})).jobs()
+    assert stale == {job: n for job, n in MADE.items() if job != "cameras"}
+    held_out = balls.dry_run(IMAGES, overrides=recording(heldout_cameras=[2])).jobs()
+    assert held_out == {"masks_part": 1, "mask_video": 4, "images_part": 1, "images": 1}
+
+
+def test_given_mask_videos_need_no_job(workspace):
+    """The demo has mask videos: a setting of the segmentation, or its code, concerns it nowhere."""
+    target = "results/recordings/demo/default/images.h5"
+    assert workspace.dry_run(target, overrides={"chunks": 1}).jobs() == JOBS
+
+
+def test_masks_in_an_array_become_videos_of_the_same_masks(balls, tmp_path):
+    workspace = balls.copied(tmp_path)
+    for masks in ("balls/masks.h5/animal", "balls/masks.zarr"):
+        overrides = recording(masks=masks)
+        jobs = workspace.dry_run(IMAGES, overrides=overrides).jobs()
+        assert "background" not in jobs
+        assert "masks_part" not in jobs
+        run = workspace.run(IMAGES, overrides=overrides)
+        assert run.code == 0, run.output
+        assert np.array_equal(made_masks(workspace), true_masks() * 255)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"masks": "balls/masks.h5/rat"}, "there is no array 'rat' in it, but animal"),
+        ({"masks": "balls/calibration.h5"}, "there is no array 'masks' in it"),
+        ({"segmentation": {"method": "rembg", "weights": "u2net.onnx"}}, "u2net.onnx: no such"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(balls, tmp_path, settings, message):
+    workspace = balls.copied(tmp_path)
+    run = workspace.run(IMAGES, overrides=recording(**settings))
+    assert run.code != 0
+    assert message in run.output
+    assert not list(workspace.folder.glob("results/recordings/balls/masks/.*tmp*"))

@@ -18,7 +18,7 @@ from pose_splatter import provenance
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.masks import find_masks
-from pose_splatter.paths import files_of
+from pose_splatter.paths import files_of, with_camera
 
 try:
     config = resolve(config, Path(workflow.basedir, "config/schemas"))
@@ -162,6 +162,15 @@ def segmentation_settings(*keys):
         return {key: made_by[key] for key in keys}
 
     return read
+
+
+def empty_scene(wildcards):
+    """The picture or video of what a camera sees without the animal, where config names them."""
+    path = section_of("recording", wildcards.recording)["segmentation"]["empty_scene"]
+    if path is None:
+        return []
+    path = str(with_camera(path, wildcards.camera))
+    return existing(path, wildcards.recording, "segmentation: empty_scene")
 
 
 def segmentation_weights(wildcards):

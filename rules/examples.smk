@@ -9,6 +9,8 @@ rule pose2sim:
         scaled=expand(f"{POSE2SIM}/scaled/cam0{{n}}.mp4", n=[1, 2]),
         videos=expand(f"{POSE2SIM}/videos/cam0{{n}}.mp4", n=[3, 4]),
         calibration=f"{POSE2SIM}/calibration/Calib.qca.txt",
+        # The room before, with people elsewhere in it
+        scenes=expand(f"{POSE2SIM}/empty/cam0{{n}}.png", n=[1, 2, 3, 4]),
         # BSD 3-Clause, of Pose2Sim's authors
         license=f"{POSE2SIM}/LICENSE",
     log:
@@ -26,6 +28,9 @@ rule pose2sim:
         members=[
             *expand("Pose2Sim/Demo_SinglePerson/videos/cam0{n}.mp4", n=[1, 2, 3, 4]),
             "Pose2Sim/Demo_SinglePerson/calibration/Calib.qca.txt",
+            *expand(
+                "Pose2Sim/Demo_SinglePerson/calibration/extrinsics/cam0{n}_ext.png", n=[1, 2, 3, 4]
+            ),
             "pose2sim-0.10.49.dist-info/licenses/LICENSE",
         ],
         code=code_of("pose2sim"),

@@ -15,7 +15,12 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import DEFLATE_LEVEL
 from pose_splatter.progress import track
-from pose_splatter.segmentation.background import Background, background_of, telling_pictures
+from pose_splatter.segmentation.background import (
+    Background,
+    background_of,
+    read_scene,
+    telling_pictures,
+)
 from pose_splatter.segmentation.foreground import (
     CameraModel,
     ForegroundSettings,
@@ -34,11 +39,18 @@ SUDDEN = 0.05  # of the picture's width: what moved farther between frames came 
 
 
 def model_camera(
-    video: str | Path, frames: Sequence[int], settings: ForegroundSettings
+    video: str | Path,
+    frames: Sequence[int],
+    settings: ForegroundSettings,
+    empty_scene: str | Path | None = None,
 ) -> CameraModel:
-    """Learn a camera's background and shadows from frames of its own video."""
+    """Learn a camera's background and shadows from frames of its own video.
+
+    `empty_scene`, a picture or video of what it sees without the animal, helps where that stays.
+    """
     pictures = telling_pictures(video, frames)
-    return calibrate_shadows(list(pictures), background_of(pictures), settings)
+    scene = read_scene(empty_scene, *pictures.shape[1:3]) if empty_scene else None
+    return calibrate_shadows(list(pictures), background_of(pictures, scene), settings)
 
 
 def make_segmenters(

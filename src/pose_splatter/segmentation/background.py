@@ -5,8 +5,8 @@ the median is the animal. So frames are chosen that differ from each other, of w
 few however long it lasts, and of each pixel's values in them those are taken that most frames agree
 on, since the floor always looks the same and what walks over it does not.
 
-An animal that stays where it is in nearly all frames hides what is behind it. A picture of the scene
-without it, taken before or after, shows that.
+An animal that stays where it is in nearly all frames hides what is behind it. A picture of the
+scene without it, taken before or after, shows that.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SCENE_FRAMES = 30  # of a video of the empty scene
 WINDOW = (6.0, 0.04)  # grey levels, and share of the brightness, that a pixel's background fills
 DENSEST = 0.35  # share of a pixel's values that are the background's, at least
 NOISE_FLOOR = 1.5  # grey levels: less than rounding and compression leave is not believed
-AGREED = 0.7  # share of a pixel's values that outweighs what a picture of the empty scene shows
+AGREED = 0.7  # share of a pixel's values that is no less than the background's, whatever happens
 DIFFERENT = (
     25.0  # grey levels by which such a picture differs from the recording, not just in light
 )
@@ -159,11 +159,12 @@ def background_of(
         residuals = np.abs(values - picture[row]).mean(axis=-1)
         noise[row] = np.quantile(residuals, DENSEST, axis=0)
         agreed[row] = chosen.mean(axis=0)[..., 0]
+    # Where the animal often is, what is left is its own.
+    noise = np.where(agreed < AGREED, np.minimum(noise, np.median(noise)), noise)
     if scene is not None:
         light = gain(scene[::4, ::4], picture[::4, ::4])
         hidden = _hidden(picture, scene / light, agreed)
         picture[hidden] = (scene / light)[hidden]
-        noise[hidden] = np.median(noise[~hidden])
     return Background(picture, _smooth_noise(noise))
 
 

@@ -51,8 +51,19 @@ class MaskFiles:
 def find_masks(pattern: str, camera: str) -> MaskFiles:
     """What a pattern of config means for one camera, judged by what is there.
 
-    Where nothing is, it is a missing video: reading it says so.
+    Where nothing is, it is a missing video: reading it says so. Raises PoseSplatterError where a
+    pattern names one and the same video, folder or COCO file for all cameras.
     """
+    files = _find(pattern, camera)
+    if "{camera}" not in pattern and files.kind not in ("hdf5", "zarr"):
+        raise PoseSplatterError(
+            f"{pattern}: masks in config needs {{camera}} in its path; only HDF5 and Zarr hold all "
+            "cameras in one file."
+        )
+    return files
+
+
+def _find(pattern: str, camera: str) -> MaskFiles:
     text = pattern.replace("{camera}", camera)
     if "{frame}" in text:
         folder, name = text.rsplit("/", 1) if "/" in text else (".", text)

@@ -13,6 +13,7 @@ from pose_splatter.dataset import Augmentation
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
+from pose_splatter.segmentation.foreground import ForegroundSettings
 from pose_splatter.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,18 @@ def test_the_embeddings_defaults_are_those_of_the_comments():
         assert yaml.safe_load(comment[1]) == value["default"], key
 
 
+def test_the_segmentations_defaults_are_those_of_the_library_and_the_comments():
+    schema = yaml.safe_load((ROOT / "config/schemas/recording.schema.yaml").read_text())
+    text = re.sub(r"\n +# ", " ", (ROOT / "config/config.yaml").read_text())
+    properties = schema["properties"]["segmentation"]["properties"]
+    defaults = {key: value["default"] for key, value in properties.items()}
+    assert asdict(ForegroundSettings()).items() <= defaults.items()
+    for key, value in defaults.items():
+        comment = re.search(rf"\(default: ([^()]*)\)\n +{key}: ", text)
+        assert comment, key
+        assert yaml.safe_load(comment[1]) == value, key
+
+
 def test_the_mouse_has_the_originals_numbers(config):
     example = yaml.safe_load((ROOT / "config/examples/markerless_mouse_1.yaml").read_text())
     settings = resolved(merge(config, example))
@@ -193,6 +206,10 @@ def test_merging_leaves_its_inputs_alone():
         ("experiments a b", {}, "experiments is not valid"),
         ("presets default split", [0.6, 0.6, 0.6], "split [0.6, 0.6, 0.6] does not add up to 1"),
         ("recordings demo videos", "{foo}/{camera}.mp4", "give a path with {camera} once"),
+        ("recordings demo masks", "{foo}/{camera}.mp4", "masks is not valid: '{foo}/{camera}.mp4'"),
+        ("recordings demo segmentation", {"method": "rembg"}, "weights is not valid: None; give"),
+        ("recordings demo segmentation", {"method": "sam2"}, "'sam2'; give background or rembg"),
+        ("recordings demo segmentation", {"shadow": 0}, "shadow is not valid: 0.0; give a share"),
         ("experiments baseline init_from", "baseline", "leads in a circle (baseline -> baseline"),
         ("run", ["basline"], "run names 'basline'; did you mean 'baseline'"),
         ("recording", {}, "config has the unknown key 'recording'; did you mean 'recordings'"),

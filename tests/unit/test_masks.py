@@ -155,7 +155,7 @@ def test_polygons_of_coco(tmp_path, video):
     polygon = [4, 2, 14, 2, 14, 10, 4, 10]
     content["annotations"] = [{"image_id": 7, "segmentation": [polygon]}]
     (tmp_path / "a.json").write_text(json.dumps(content))
-    masks = list(read_masks(f"{tmp_path}/a.json", "a", CAMERAS, video))
+    masks = list(read_masks(f"{tmp_path}/{{camera}}.json", "a", CAMERAS, video))
     assert masks[0][2:10, 4:14].all()
     assert masks[0].sum() == 80
     assert not np.any(masks[1:])
@@ -224,13 +224,13 @@ def no_pictures(folder, truth):
 def labels(folder, truth):
     pictures(folder / "a", truth[0])
     cv2.imwrite(str(folder / "a/3.png"), truth[0, 3] * 7)
-    return f"{folder}/a"
+    return f"{folder}/{{camera}}"
 
 
 def text(name, content):
     def write(folder, truth):
         (folder / name).write_text(content)
-        return f"{folder}/{name}"
+        return f"{folder}/{name}".replace("a.json", "{camera}.json")
 
     return write
 
@@ -240,7 +240,7 @@ def edited_coco(edit):
         content = coco(truth[0])
         edit(content)
         (folder / "a.json").write_text(json.dumps(content))
-        return f"{folder}/a.json"
+        return f"{folder}/{{camera}}.json"
 
     return write
 
@@ -265,8 +265,9 @@ BAD = {
     "wrong size": (of_another_size, "frame 0: the mask is 34 x 24 pixels, but"),
     "empty folder": (no_pictures, "a: the folder holds no pictures .png"),
     "frame in a folder": (lambda *_: "m/{frame}/{camera}.png", "must stand in the file's name"),
+    "one file for all": (lambda folder, _: f"{folder}/none.mp4", "masks in config needs {camera}"),
     "labels": (labels, "frame 3: values go from 0 to 7, but a mask is 0 and 1, or 0 to 255"),
-    "no file": (lambda folder, _: f"{folder}/none.mp4", "none.mp4: no such video"),
+    "no file": (lambda folder, _: f"{folder}/{{camera}}.mp4", "a.mp4: no such video"),
     "no json": (text("a.json", '{"images": ['), "a.json: not a COCO file (JSONDecodeError"),
     "json without images": (text("a.json", "{}"), "a.json: not a COCO file (KeyError: 'images')"),
     "json of a list": (text("a.json", "[1]"), "a.json: not a COCO file (TypeError"),

@@ -27,10 +27,8 @@ SCENE_FRAMES = 30  # of a video of the empty scene
 WINDOW = (6.0, 0.04)  # grey levels, and share of the brightness, that a pixel's background fills
 DENSEST = 0.35  # share of a pixel's values that are the background's, at least
 NOISE_FLOOR = 1.5  # grey levels: less than rounding and compression leave is not believed
-AGREED = 0.7  # share of a pixel's values that is no less than the background's, whatever happens
-DIFFERENT = (
-    25.0  # grey levels by which such a picture differs from the recording, not just in light
-)
+AGREED = 0.7  # share of a pixel's values: so many are the background's, whatever happens
+DIFFERENT = 25.0  # grey levels by which the empty scene differs in more than light
 THUMBNAIL = 96  # pixels: the width at which frames are compared
 MOVED = 12  # grey levels by which a thumbnail's pixel has changed, not just wavered
 MAX_MOVED = 0.5  # of the picture: more than an animal changes

@@ -23,7 +23,7 @@ TINT = 2.0  # times the threshold: how far light from elsewhere may tint a shado
 EVEN = 0.04  # how unevenly, at most, a shadow darkens its neighbourhood (log ratio)
 USUAL = 0.25  # of the count of the most frequent shading: shadows of one light look much the same
 CREST = 0.5  # of the evidence around: a pixel that the animal half covers has half of it
-SMALLEST = 0.02  # of the largest piece: what is smaller is noise
+SMALLEST = 0.05  # of the largest piece: what is smaller is noise
 HOLE = 0.01  # of the animal: what is smaller is a hole in the mask, not between the legs
 DIM_HOLE = 0.15  # the same of a hole through which the floor is not seen as it is
 MARGIN = 20  # pixels around what changed, within which edges are looked for
@@ -42,7 +42,7 @@ class ForegroundSettings:
     """`threshold` is how far a pixel must be from the background, in standard deviations of the
     noise; `shadow` the darkest that a shadow makes the floor (0 to 1), 1 where there are none."""
 
-    threshold: float = 6.0
+    threshold: float = 5.0
     shadow: float = 0.35
 
 

@@ -13,6 +13,7 @@ from pose_splatter.segmentation.background import (
     background_of,
     gain,
     most_different,
+    read_scene,
     telling_pictures,
     thumbnail,
 )
@@ -113,6 +114,48 @@ def test_the_background_has_no_ghost_of_a_resting_animal(tmp_path):
     resting = masks[-1] > 0
     assert np.abs(np.median(pictures, axis=0) - floor())[resting].mean() > 40, "a plain median has"
     assert np.abs(background.picture - floor())[resting].mean() < 4
+
+
+def trembling(n_frames: int) -> np.ndarray:
+    """Places of an animal that stays where it is, and never quite still."""
+    return np.array([60.0, 48.0]) + np.random.default_rng(3).uniform(-3, 3, (n_frames, 2))
+
+
+def test_an_empty_scene_shows_what_an_animal_that_stays_hides():
+    pictures, masks = scene(trembling(30))
+    core = masks.min(axis=0) > 0
+    assert core.sum() > 100
+    empty = (floor() * 0.9).round().astype(np.uint8)  # in other light
+    empty[5:25, 5:25] = (20, 200, 20)  # somebody, who is not there in the recording
+    empty[70:90, 90:110] = (200, 20, 20)
+    alone, helped = background_of(pictures), background_of(pictures, empty)
+    assert np.abs(alone.picture - floor())[core].mean() > 40, "a ghost"
+    assert np.abs(helped.picture - floor())[core].mean() < 3
+    assert np.abs(helped.picture - floor()).mean(axis=-1).max() < 25, "and nobody else"
+    camera = calibrate_shadows(list(pictures), helped, SETTINGS)
+    made = [segment(picture, camera, SETTINGS) for picture in pictures]
+    assert np.median([iou(*pair) for pair in zip(made, masks, strict=True)]) > 0.9
+
+
+def test_noise_is_not_that_of_an_animal_that_is_often_there():
+    pictures, masks = scene([*path(24), *trembling(12)])
+    often = masks.mean(axis=0) > 0.35
+    assert often.sum() > 100
+    noise = background_of(pictures).noise
+    assert noise[often].max() < 2 * np.median(noise)
+
+
+def test_an_empty_scene_is_a_picture_or_a_video_of_the_same_size(tmp_path):
+    ground = floor().round().astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "empty.png"), ground[..., ::-1])
+    assert (read_scene(tmp_path / "empty.png", HEIGHT, WIDTH) == ground).all()
+    moving, _ = scene(path(9))
+    write_video(tmp_path / "empty.mp4", moving, crf=1)
+    assert np.abs(read_scene(tmp_path / "empty.mp4", HEIGHT, WIDTH) - floor()).mean() < 5
+    with pytest.raises(
+        PoseSplatterError, match=r"empty.png: .* has 128 x 96 pixels, but the video 96"
+    ):
+        read_scene(tmp_path / "empty.png", WIDTH, HEIGHT)
 
 
 def test_a_covered_pixel_is_found_in_less_than_half_of_the_frames():

@@ -22,7 +22,7 @@ import av
 import cv2
 import numpy as np
 
-from pose_splatter.cameras import read_calibration
+from pose_splatter.calibration import read_calibration
 from pose_splatter.frames import foreground
 from pose_splatter.segmentation.background import background_of, telling_pictures
 from pose_splatter.segmentation.foreground import (

@@ -7,10 +7,15 @@ rule analysis:
         frames=f"{APPLIED}/metrics_test_frames.csv",
         renders=f"{APPLIED}/rendered_images.h5",
         images=preprocessed("images.zarr", this_recording),
-        baseline=baseline_metrics,
+        baseline=of_baseline("metrics_test.csv"),
     output:
         json=f"{APPLIED}/analysis/summary.json",
-        markdown=f"{APPLIED}/analysis/summary.md",
+        markdown=report(
+            f"{APPLIED}/analysis/summary.md",
+            category="Evaluation",
+            caption="captions/summary.rst",
+            labels=labels_of_applied("summary (download)"),
+        ),
         by_camera=report(
             f"{APPLIED}/analysis/metrics_by_camera.png",
             category="Evaluation",

@@ -299,13 +299,17 @@ def applied_metrics(wildcards):
     )
 
 
-def baseline_metrics(wildcards):
-    """The baseline's metrics on the same recording, where it is another experiment applied to it."""
-    name = config["comparison"]["baseline"]
-    applied = wildcards.recording in section_of("experiment", name)["apply"]
-    if name == wildcards.experiment or not applied:
-        return []
-    return APPLIED.format(experiment=name, recording=wildcards.recording) + "/metrics_test.csv"
+def of_baseline(file):
+    """A file of the baseline on the same recording, where it is another experiment applied to it."""
+
+    def path(wildcards):
+        name = config["comparison"]["baseline"]
+        applied = wildcards.recording in section_of("experiment", name)["apply"]
+        if name == wildcards.experiment or not applied:
+            return []
+        return f"{APPLIED}/{file}".format(experiment=name, recording=wildcards.recording)
+
+    return path
 
 
 def labels_of_applied(figure):

@@ -28,6 +28,7 @@ rule novel_views:
         **recording_files(this_recording),
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
         metrics=f"{APPLIED}/metrics_test_frames.csv",
+        baseline=of_baseline("metrics_test_frames.csv"),
         videos=upright_cameras("videos.json", this_recording),
     output:
         turntable=f"{APPLIED}/visualization/turntable.mp4",
@@ -52,6 +53,8 @@ rule novel_views:
     params:
         heldout=heldout_cameras(this_recording),
         split=split_of_preset,
+        turntable=config["visualization"]["turntable"],
+        flight=config["visualization"]["flight"],
         device=config["device"],
         code=code_of("novel_views"),
     message:

@@ -31,6 +31,7 @@ rule truth_against_prediction:
         renders=f"{APPLIED}/rendered_images.h5",
         images=preprocessed("images.zarr", this_recording),
         metrics=f"{APPLIED}/metrics_test_frames.csv",
+        baseline=of_baseline("metrics_test_frames.csv"),
     output:
         report(
             f"{APPLIED}/visualization/comparison.png",
@@ -96,6 +97,7 @@ rule volumes:
         **recording_files(this_recording),
         checkpoint=f"{EXPERIMENT}/checkpoint.pt",
         metrics=f"{APPLIED}/metrics_test_frames.csv",
+        baseline=of_baseline("metrics_test_frames.csv"),
     output:
         report(
             f"{APPLIED}/visualization/volumes.png",

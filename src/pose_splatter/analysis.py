@@ -11,7 +11,14 @@ import pandas as pd
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from pose_splatter.comparison import DIGITS, LOWER_IS_BETTER, is_better, markdown_table
+from pose_splatter.comparison import (
+    DIGITS,
+    DIRECTION,
+    LOWER_IS_BETTER,
+    TITLES,
+    is_better,
+    markdown_table,
+)
 from pose_splatter.evaluation import METRICS, ROLES, frame_scores, read_render
 from pose_splatter.frames import FrameStore
 
@@ -70,8 +77,8 @@ def extreme_frames(
 
     Frames are ordered by their mean IoU (`mean_iou`) over the held-out cameras, over all where
     none is held out. The picture is that of the camera with the frame's lowest IoU, or highest.
-    Of a few frames each is among the worst half or the best half. Raises PoseSplatterError where
-    no frame shows the animal.
+    Each is among the worst half or the best half, and they lie apart in time (see `_apart`). Raises
+    PoseSplatterError where no frame shows the animal.
     """
     seen = frames[frames["status"] == "ok"]
     heldout = seen[seen["role"] == "heldout"]
@@ -83,7 +90,24 @@ def extreme_frames(
         rows = ranked.drop_duplicates("frame", keep=keep).set_index("frame")
         return rows.loc[chosen.index].join(chosen).reset_index()
 
-    return pictures(scores.iloc[:count], "first"), pictures(scores.iloc[::-1][:count], "last")
+    worst, best = _apart(scores, count), _apart(scores[::-1], count)
+    return pictures(worst, "first"), pictures(best, "last")
+
+
+def _apart(scores: pd.Series, count: int) -> pd.Series:
+    """The first `count` scores, in their order, that do not show the same moment again and again.
+
+    Of the first half those are taken that lie at least n / (2 `count`) frames from all before
+    them; where that leaves too few, their neighbours as well.
+    """
+    half, gap = scores.index[: (len(scores) + 1) // 2], len(scores) // (2 * count)
+    chosen: list[int] = []
+    for frame in half:
+        if all(abs(frame - other) >= gap for other in chosen):
+            chosen.append(frame)
+    chosen = chosen[:count]
+    chosen += [frame for frame in half if frame not in chosen][: count - len(chosen)]
+    return scores[scores.index.isin(chosen)]
 
 
 @dataclass(frozen=True)
@@ -112,7 +136,7 @@ def read_pictures(rows: pd.DataFrame, store: FrameStore, renders: str | Path) ->
 class Analysis:
     """Everything that summary.md and summary.json say; tables as the functions above make them.
 
-    `absent` are the source frames that no camera sees the animal in.
+    `absent` are the video frames that no camera sees the animal in.
     """
 
     experiment: str
@@ -185,7 +209,7 @@ def to_markdown(analysis: Analysis) -> str:
         f"{analysis.n_frames} test frames"
         + (f", {len(analysis.absent)} of them without the animal." if analysis.absent else "."),
         "The mean is over cameras; standard deviation and range are over single pictures.",
-        "Arrows say which way a metric gets better.",
+        f"Arrows: {DIRECTION}. What has no unit is a share of 1.",
     ]
     if analysis.baseline:
         lines.append(f"Differences are from `{analysis.baseline}`; better is bold.")
@@ -214,9 +238,8 @@ def _markdown(group: pd.DataFrame, with_baseline: bool) -> list[str]:
     header += ["baseline", "difference"] if with_baseline else []
     rows = []
     for _, row in group.iterrows():
-        digits = DIGITS.get(row["metric"], 3)
-        arrow = "↓" if row["metric"] in LOWER_IS_BETTER else "↑"
-        cells = [f"{row['metric']} {arrow}"]
+        digits = DIGITS[row["metric"]]
+        cells = [TITLES[row["metric"]]]
         cells += [f"{row[name]:.{digits}f}" for name in ("mean", "std", "min", "max")]
         if with_baseline:
             difference = f"{row['difference']:+.{digits}f}"

@@ -9,17 +9,17 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from pose_splatter.analysis import Picture, camera_table, goodness
-from pose_splatter.comparison import DIGITS, LOWER_IS_BETTER
+from pose_splatter.comparison import DIGITS, DIRECTION, TITLES
 from pose_splatter.evaluation import METRICS, ROLES
 from pose_splatter.plots import (
     AMBER,
     BLUE,
-    COMPARED,
     GREEN,
     GREY,
     HELDOUT_COLOR,
     PURPLE,
     SKY,
+    frame_label,
     square_box,
 )
 
@@ -27,11 +27,6 @@ from pose_splatter.plots import (
 OBSERVED_COLORS = (BLUE, SKY, GREEN, PURPLE, "black")
 HELDOUT_COLORS = (HELDOUT_COLOR, AMBER)
 LINE_STYLES = ("-", "--", "-.", ":")
-NAMES = {metric: COMPARED[metric].removesuffix(" (less is better)") for metric in METRICS}
-TITLES = {
-    metric: f"{name} {'↓' if metric in LOWER_IS_BETTER else '↑'}" for metric, name in NAMES.items()
-}
-DIRECTION = "↑ more is better, ↓ less is better"
 
 
 def plot_metrics_per_frame(frames: pd.DataFrame, title: str) -> Figure:
@@ -59,7 +54,7 @@ def plot_metrics_per_frame(frames: pd.DataFrame, title: str) -> Figure:
                 markersize=3,
                 label=f"camera {camera}" + (" (held out)" if heldout else ""),
             )
-        axis.set(title=TITLES[metric], xlabel="frame of the video")
+        axis.set(title=TITLES[metric], xlabel="video frame")
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(
         *axes[0].get_legend_handles_labels(),
@@ -124,7 +119,7 @@ def plot_metrics_by_camera(cameras: pd.DataFrame, title: str) -> Figure:
         axis.text(
             column,
             row,
-            f"{table.loc[metric, camera]:.{DIGITS.get(metric, 3)}f}",
+            f"{table.loc[metric, camera]:.{DIGITS[metric]}f}",
             ha="center",
             va="center",
             color="black" if colors.loc[metric, camera] > 0.5 else "white",
@@ -172,7 +167,7 @@ def plot_frames(pictures: Iterable[Picture], title: str, columns: int = 4) -> Fi
         axis.axvline(width - 0.5, color="0.8", lw=0.8)
         heldout = metrics["role"] == "heldout"
         axis.set_title(
-            f"frame {metrics['source_frame']}, camera {metrics['camera']}"
+            f"{frame_label(metrics['source_frame'])}, camera {metrics['camera']}"
             + (" (held out)" if heldout else "")
             + f"\nIoU {metrics['iou']:.3f} (frame's mean {metrics['mean_iou']:.3f})"
             f"\nPSNR on the box {metrics['psnr_fg']:.1f} dB, SSIM {metrics['ssim']:.3f}",

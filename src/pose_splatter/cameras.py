@@ -21,6 +21,9 @@ from pose_splatter.files import atomic_path, save_npz
 # OpenCV and MATLAB calibrations put the centre of the first pixel at 0, we put it at 0.5.
 INTEGER_PIXEL_CENTRES = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
 
+# The variance, in square pixels, by which rasterizing widens every Gaussian in a picture: a pixel
+# is no point. gsplat's.
+EPS2D = 0.3
 MIN_AGREEMENT = 0.6  # cosine between the path's normal and the cameras' rough idea of up
 
 logger = logging.getLogger(__name__)

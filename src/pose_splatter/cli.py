@@ -1,4 +1,5 @@
-"""The command line: `pose-splatter render` draws a frame from anywhere, `view` serves the viewer.
+"""The command line: `pose-splatter init` writes a config, `check` says whether it can be run,
+`render` draws a frame from anywhere, `view` serves the viewer.
 
 It finds what the workflow made by the fixed names of its files, and says which target of Snakemake
 makes what is missing. Libraries are imported by the command that needs them: help comes at once.
@@ -6,39 +7,50 @@ makes what is missing. Libraries are imported by the command that needs them: he
 
 import argparse
 import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pose_splatter.config import resolve
+from pose_splatter.config import Settings, resolve
 from pose_splatter.errors import PoseSplatterError
 
+if TYPE_CHECKING:
+    from pose_splatter.checkup import Checkup
+
+CONFIG = Path("config/config.yaml")
 SCHEMAS = "config/schemas"
 PREPROCESSED = ("images.zarr", "center_rotation.npz", "crop.json")
 PICTURES = (".png", ".jpg", ".jpeg")
 CHECKOUT = Path(__file__).parents[2]
+COLORS = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; an error of the user's is one sentence, and 1 is returned."""
+    """Run one command; an error of the user's is one sentence, and 1 is returned.
+
+    So it is where `check` finds an error.
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except PoseSplatterError as error:
         print(f"pose-splatter: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pose-splatter", description="Look at what the workflow made."
+        prog="pose-splatter",
+        description="Set up a recording, check it, and look at what the workflow made of it.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_init(commands)
+    _add_check(commands)
     _add_render(commands)
     _add_view(commands)
     return parser
@@ -50,13 +62,69 @@ def _command(commands: Any, name: str, run: Any, description: str) -> argparse.A
     parser.set_defaults(run=run)
     parser.add_argument("--experiment", required=True, help="an experiment's name in config")
     parser.add_argument("--recording", required=True, help="a recording's name in config")
+    _add_config(parser)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    """Where the configuration is, as snakemake is told it."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="files that change config/config.yaml, as given to snakemake --configfile",
+    )
     parser.add_argument(
         "--directory",
         type=Path,
         default=Path(),
         help="the folder with config and results (default: this one)",
     )
-    return parser
+
+
+def _add_init(commands: Any) -> None:
+    what = "Find the videos, masks and calibration of a recording, and write a config of them."
+    parser = commands.add_parser("init", help=what, description=what)
+    parser.set_defaults(run=_init)
+    parser.add_argument("folder", type=Path, help="the folder of the recording")
+    parser.add_argument(
+        "--calibration",
+        help="calibration file or folder, or a path with {camera} in it (default: searched for)",
+    )
+    parser.add_argument(
+        "--videos",
+        metavar="PATTERN",
+        help="which videos: their path in the folder with {camera} in it (default: searched for)",
+    )
+    parser.add_argument(
+        "--masks", metavar="PATTERN", help="the same of the masks, or auto (default: searched for)"
+    )
+    parser.add_argument(
+        "--name",
+        default="mine",
+        help="name of the recording, its preset and its experiment (default: mine)",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="the file to write (default: config/{name}.yaml)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite that file")
+
+
+def _add_check(commands: Any) -> None:
+    what = "Check a recording before anything is run: a verdict for each thing, with the fix."
+    parser = commands.add_parser("check", help=what, description=what)
+    parser.set_defaults(run=_check)
+    parser.add_argument(
+        "--recording", help="its name in config (default: the only one, or the last file's)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder of the contact sheet (default: results/recordings/{recording}/check)",
+    )
+    _add_config(parser)
 
 
 def _add_render(commands: Any) -> None:
@@ -135,7 +203,7 @@ def _render(options: argparse.Namespace) -> None:
     from pose_splatter.views import orbit
 
     _require_picture(options.output)
-    config = read_config(options.directory)
+    config = read_config(options.directory, options.config)
     experiment = _named(config, "experiments", options.experiment)
     settings = _named(config, "recordings", options.recording)
     if options.camera not in settings["cameras"]:
@@ -188,8 +256,78 @@ def _require_picture(path: Path) -> None:
         )
 
 
+def _init(options: argparse.Namespace) -> None:
+    from pose_splatter.discovery import discover
+    from pose_splatter.files import save_text
+    from pose_splatter.starter import config_text, require_free
+
+    output = options.output or Path(f"config/{options.name}.yaml")
+    taken = _read_yaml(CONFIG) if CONFIG.is_file() else {}
+    require_free(output, options.name, taken, overwrite=options.force)
+    found = discover(options.folder, options.calibration, options.videos, options.masks)
+    save_text(output, config_text(output, found, options.name))
+    for line in found.table():
+        print(line)
+    print(f"\n{output} is written. Read it, then check the recording:\n")
+    print(f"    pose-splatter check --config {shlex.quote(str(output))}")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pose_splatter.checkup import check_up
+    from pose_splatter.plots import save_figure
+
+    config = read_config(options.directory, options.config)
+    name = options.recording or _only_recording(config, options.config)
+    _named(config, "recordings", name)
+    folder = options.output or options.directory / f"results/recordings/{name}/check"
+    with chdir(options.directory):
+        done = check_up(name, config)
+    _print_verdicts(done)
+    if done.draw is not None:
+        save_figure(folder / "contact_sheet.png", done.draw(), **config["plots"])
+        print(f"\nLook at {folder / 'contact_sheet.png'}")
+    return int(done.failed)
+
+
+def _only_recording(config: Settings, files: Sequence[Path]) -> str:
+    """The recording of the last file that has one alone, or of the whole configuration."""
+    own = [list(_read_yaml(file).get("recordings") or {}) for file in files]
+    for names in [*reversed(own), list(config["recordings"])]:
+        if len(names) == 1:
+            return str(names[0])
+    raise PoseSplatterError(
+        f"config: there are the recordings {', '.join(config['recordings'])}; name one with "
+        "--recording."
+    )
+
+
+def _print_verdicts(done: "Checkup") -> None:
+    """A table where a person looks on, and plain lines where the output goes to a file."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if console.is_terminal:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for verdict in done.verdicts:
+            said = Text(verdict.message)
+            if verdict.fix:
+                said.append(f"\n-> {verdict.fix}", style="bold")
+            level = Text(verdict.level, style=COLORS[verdict.level])
+            table.add_row(level, verdict.name, said)
+        console.print(table)
+    else:
+        for verdict in done.verdicts:
+            print(f"{verdict.level:8} {verdict.name}: {verdict.message}")
+            if verdict.fix:
+                print(f"{'':8} -> {verdict.fix}")
+    if done.waiting:
+        print(f"\nNot looked at until that is mended: {', '.join(done.waiting)}.")
+
+
 def _view(options: argparse.Namespace) -> None:
-    config = read_config(options.directory)
+    config = read_config(options.directory, options.config)
     _named(config, "experiments", options.experiment)
     _named(config, "recordings", options.recording)
     target = f"results/experiments/{options.experiment}/{options.recording}/viewer"
@@ -199,13 +337,26 @@ def _view(options: argparse.Namespace) -> None:
     serve(folder, options.host, options.port)
 
 
-def read_config(directory: Path) -> Mapping[str, Any]:
-    """The resolved configuration of a folder, by its own schemas or those beside the library."""
-    path = directory / "config/config.yaml"
+def read_config(directory: Path, files: Sequence[Path] = ()) -> Settings:
+    """The resolved configuration of a folder, by its own schemas or those beside the library.
+
+    `files` change it one after the other, key by key, as snakemake's --configfile does.
+    """
+    path = directory / CONFIG
     if not path.is_file():
         raise PoseSplatterError(
             f"{path}: no such file; name with --directory the folder that holds config and results."
         )
+    content = _read_yaml(path)
+    for file in files:
+        content = _overlaid(content, _read_yaml(file))
+    with chdir(directory):  # its paths are relative to it
+        return resolve(content, SCHEMAS if Path(SCHEMAS).is_dir() else CHECKOUT / SCHEMAS)
+
+
+def _read_yaml(path: Path) -> Settings:
+    if not path.is_file():
+        raise PoseSplatterError(f"{path}: no such file; name with --config one that is there.")
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -215,8 +366,17 @@ def read_config(directory: Path) -> Mapping[str, Any]:
         raise PoseSplatterError(
             f"{path}: holds no settings by name, such as recordings; correct it."
         )
-    with chdir(directory):  # its paths are relative to it
-        return resolve(content, SCHEMAS if Path(SCHEMAS).is_dir() else CHECKOUT / SCHEMAS)
+    return content
+
+
+def _overlaid(base: Settings, over: Settings) -> Settings:
+    """Snakemake's own rule: mappings key by key, and everything else as a whole."""
+    nested = {
+        key: _overlaid(base[key], value)
+        for key, value in over.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | over | nested
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:

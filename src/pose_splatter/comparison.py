@@ -7,11 +7,25 @@ from typing import Any
 
 import pandas as pd
 
-from pose_splatter.evaluation import METRICS
+from pose_splatter.evaluation import METRICS, ROLES
 
-LOWER_IS_BETTER = ("l1",)
-DIGITS = {"l1": 5, "psnr": 2, "psnr_fg": 2}  # after the point, where it is not three
-ROLES = {"mean_observed": "observed", "mean_heldout": "heldout"}
+LOWER_IS_BETTER = ("l1", "seconds_trained", "checkpoint_mb")
+COSTS = ("seconds_trained", "checkpoint_mb")
+NAMES = {
+    "iou": "IoU",
+    "soft_iou": "soft IoU",
+    "l1": "L1",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "psnr_fg": "PSNR on the box (dB)",
+    "seconds_trained": "seconds trained",
+    "checkpoint_mb": "checkpoint (MB)",
+}
+TITLES = {key: f"{name} {'↓' if key in LOWER_IS_BETTER else '↑'}" for key, name in NAMES.items()}
+DIRECTION = "↑ more is better, ↓ less is better"
+# After the point.
+DIGITS = dict.fromkeys(NAMES, 3) | {"l1": 5, "psnr": 2, "psnr_fg": 2}
+DIGITS |= {"seconds_trained": 0, "checkpoint_mb": 1}
 
 
 @dataclass(frozen=True)
@@ -61,11 +75,11 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> pd.DataFrame:
     rows = []
     for outcome in outcomes:
         reference = references.get(outcome.recording)
-        for name, role in ROLES.items():
-            ours = _row(outcome.metrics, name)
+        for role in ROLES:
+            ours = _row(outcome.metrics, role)
             if ours is None:
                 continue
-            theirs = _row(reference.metrics, name) if reference else None
+            theirs = _row(reference.metrics, role) if reference else None
             rows.append(
                 {
                     "recording": outcome.recording,
@@ -87,9 +101,9 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _row(metrics: pd.DataFrame, name: str) -> pd.Series | None:
-    """The row of metrics_test.csv whose camera is `name`."""
-    chosen = metrics[metrics["camera"].astype(str) == name]
+def _row(metrics: pd.DataFrame, role: str) -> pd.Series | None:
+    """The row of metrics_test.csv with the means of a role's cameras."""
+    chosen = metrics[metrics["camera"].astype(str) == f"mean_{role}"]
     return chosen.iloc[0] if len(chosen) else None
 
 
@@ -99,10 +113,12 @@ def to_markdown(table: pd.DataFrame, baseline: str) -> str:
         "# Experiments compared",
         "",
         f"Differences, in brackets, are from `{baseline}` on the same recording; better is bold.",
+        f"Arrows: {DIRECTION}.",
     ]
     for (recording, role), group in table.groupby(["recording", "role"], sort=False):
         where = "held-out" if role == "heldout" else "observed"
-        header = ["experiment", *METRICS, "epochs", "seconds trained", "checkpoint (MB)"]
+        header = ["experiment", *(TITLES[metric] for metric in METRICS), "epochs"]
+        header += [TITLES[cost] for cost in COSTS]
         lines += ["", f"## {recording}, {where} cameras", ""]
         lines += markdown_table(header, [_cells(row) for _, row in group.iterrows()])
     lines += ["", f"## Settings that differ from {baseline}", ""]
@@ -126,7 +142,7 @@ def _cells(row: pd.Series) -> list[str]:
     cells = [str(row["experiment"])]
     for metric in METRICS:
         difference = row[f"{metric}_difference"]
-        digits = DIGITS.get(metric, 3)
+        digits = DIGITS[metric]
         cell, shown = f"{row[metric]:.{digits}f}", f"{difference:+.{digits}f}"
         if (better := is_better(metric, difference)) is not None and float(shown) != 0:
             cell += f" (**{shown}**)" if better else f" ({shown})"
@@ -134,8 +150,7 @@ def _cells(row: pd.Series) -> list[str]:
     return [
         *cells,
         str(row["epochs"]),
-        f"{row['seconds_trained']:.0f}",
-        f"{row['checkpoint_mb']:.1f}",
+        *(f"{row[cost]:.{DIGITS[cost]}f}" for cost in COSTS),
     ]
 
 
@@ -147,9 +162,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list
 
 def metrics_markdown(metrics: pd.DataFrame) -> str:
     """The means of metrics_test.csv as a Markdown table."""
-    means = metrics[metrics["camera"].astype(str).isin(ROLES)]
+    means = {role: _row(metrics, role) for role in ROLES}
     rows = [
-        [ROLES[row["camera"]], *(f"{row[metric]:.3f}" for metric in METRICS)]
-        for _, row in means.iterrows()
+        [role, *(f"{row[metric]:.{DIGITS[metric]}f}" for metric in METRICS)]
+        for role, row in means.items()
+        if row is not None
     ]
-    return "\n".join(markdown_table(["cameras", *METRICS], rows))
+    return "\n".join(markdown_table(["cameras", *(TITLES[metric] for metric in METRICS)], rows))

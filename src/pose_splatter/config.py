@@ -200,8 +200,8 @@ def _normalised(value: Any, schema: Mapping[str, Any], fill: bool) -> Any:
         return [_normalised(item, schema["items"], fill) for item in value]
     if isinstance(value, bool):
         return value
-    if "integer" in types and isinstance(value, float) and value.is_integer():
-        return int(value)
+    if "integer" in types and isinstance(value, int | float):
+        return int(value) if float(value).is_integer() else value
     if "number" in types and isinstance(value, int | float | str):
         try:
             number = float(value)

@@ -16,13 +16,23 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.carving import VoxelGrid, heading_rotation
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, mask_box
-from pose_splatter.plots import BLUE, HELDOUT_COLOR, PURPLE, SKY, YELLOW, mark_camera
+from pose_splatter.plots import (
+    BLUE,
+    GREEN,
+    HELDOUT_COLOR,
+    PURPLE,
+    SKY,
+    YELLOW,
+    frame_label,
+    mark_camera,
+)
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
 from pose_splatter.video import read_frames, shifted
@@ -30,6 +40,8 @@ from pose_splatter.video import read_frames, shifted
 FRAMES = 4
 HEADINGS = 24  # arrows along the path
 MASK_COLOR, GRID_COLOR, HEADING_COLOR = YELLOW, SKY, PURPLE  # seen on light and dark fur
+HULL_COLOR = GREEN
+OUTSIDE_COLOR = "0.85"
 MARGIN = 0.1  # of the box around grid and mask, on each side
 
 
@@ -95,14 +107,17 @@ def plot_contact_sheet(
     store: FrameStore,
     rig: CameraRig,
     animal: Track,
-    grid: VoxelGrid,
+    grid: VoxelGrid | None,
     heldout: Sequence[str],
     title: str,
+    hulls: UInt8[ndarray, "frame camera h w"] | None = None,
 ) -> Figure:
     """The frames (rows) in every camera (columns), and under them the rig and the path from above.
 
     `pictures` are the `frames` as `read_pictures` gives them, `rig` the upright pinholes of the
-    store, `grid` the cropped one of crop.json, `heldout` the names of cameras held out.
+    store, `grid` the cropped one of crop.json, `heldout` the names of cameras held out. Where
+    there are `hulls`, what each camera sees of the frames' hulls, their outlines are drawn too.
+    Frames without the animal get no grid and no heading.
     """
     columns = max(len(rig), 4)
     figure = plt.figure(
@@ -113,21 +128,30 @@ def plot_contact_sheet(
     axes = above.subplots(len(frames), len(rig), squeeze=False)
     for row, frame in enumerate(frames):
         masks = store.read_masks(frame)
-        pose = animal.centers[frame], float(animal.angles[frame])
-        edges, _ = rig.project(grid_edges(grid, *pose))
-        arrow, _ = rig.project(heading_arrow(*pose, length=0.35 * grid.voxel_size * grid.shape[0]))
+        edges, arrow = np.empty((len(rig), 0, 2, 2)), np.empty((len(rig), 0, 2))
+        if grid is not None and animal.visible[frame]:
+            pose = animal.centers[frame], float(animal.angles[frame])
+            length = 0.35 * grid.voxel_size * grid.shape[0]
+            edges, _ = rig.project(grid_edges(grid, *pose))
+            arrow, _ = rig.project(heading_arrow(*pose, length=length))
         for camera, axis in enumerate(axes[row]):
-            _draw_camera(axis, pictures[row, camera], masks[camera], edges[camera], arrow[camera])
-        axes[row, 0].set_ylabel(f"frame {store.source_frames[frame]}")
+            draw_camera(axis, pictures[row, camera], masks[camera], edges[camera], arrow[camera])
+            if hulls is not None:
+                draw_outline(axis, hulls[row, camera], HULL_COLOR)
+        axes[row, 0].set_ylabel(frame_label(store.source_frames[frame]))
     for column, name in zip(axes.T, rig.names, strict=True):
         mark_camera(column, name, name in heldout)
-    handles = [
-        Line2D([], [], color=MASK_COLOR, label="outline of the mask"),
-        Line2D([], [], color=GRID_COLOR, label="the model's grid"),
-        Line2D([], [], color=HEADING_COLOR, marker="o", label="centre and heading"),
-    ]
+    handles: list[Line2D | Patch] = [Line2D([], [], color=MASK_COLOR, label="outline of the mask")]
+    if hulls is not None:
+        handles.append(Line2D([], [], color=HULL_COLOR, label="the cameras' hull, seen again"))
+    if grid is not None:
+        handles += [
+            Line2D([], [], color=GRID_COLOR, label="the model's grid"),
+            Line2D([], [], color=HEADING_COLOR, marker="o", label="centre and heading"),
+        ]
+    handles.append(Patch(color=OUTSIDE_COLOR, label="outside the picture"))
     above.legend(
-        handles=handles, loc="outside lower center", ncols=3, facecolor="0.35", labelcolor="white"
+        handles=handles, loc="outside lower center", ncols=5, facecolor="0.35", labelcolor="white"
     )
     rig_axis, path_axis = below.subplots(1, 2)
     _draw_rig(rig_axis, rig, animal, heldout)
@@ -136,20 +160,24 @@ def plot_contact_sheet(
     return figure
 
 
-def _draw_camera(
+def draw_camera(
     axis: Axes,
     picture: UInt8[ndarray, "h w 3"],
     mask: UInt8[ndarray, "h w"],
-    edges: Float[ndarray, "12 2 2"],
-    arrow: Float[ndarray, "2 2"],
+    edges: Float[ndarray, "edge 2 2"],
+    arrow: Float[ndarray, "point 2"],
 ) -> None:
-    """One picture, cut to grid and mask, with both, and centre and heading, drawn over it."""
+    """One picture, cut to grid and mask, with both, and centre and heading, drawn over it.
+
+    Without edges and arrow (no edge, no point) it is the whole picture, with the mask.
+    """
     height, width = mask.shape
     # Pixel (0, 0) covers [0, 1)²: the coordinates that cameras project to.
     axis.imshow(picture, extent=(0, width, height, 0), interpolation="bilinear")
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outlines = [np.concatenate([c, c[:1]])[:, 0] + 0.5 for c in contours]
-    axis.add_collection(LineCollection(outlines, colors=MASK_COLOR, linewidths=1.0))
+    draw_outline(axis, mask, MASK_COLOR)
+    if not len(arrow):
+        axis.set(xlim=(0, width), ylim=(height, 0))
+        return
     axis.add_collection(LineCollection(list(edges), colors=GRID_COLOR, linewidths=0.8))
     axis.annotate(
         "",
@@ -167,16 +195,26 @@ def _draw_camera(
     axis.set(
         xlim=(middle[0] - half, middle[0] + half),
         ylim=(middle[1] + half, middle[1] - half),
-        facecolor="0.85",  # outside the picture
+        facecolor=OUTSIDE_COLOR,
     )
+
+
+def draw_outline(axis: Axes, mask: UInt8[ndarray, "h w"], color: str) -> None:
+    """The outline of a mask over its picture."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines = [np.concatenate([c, c[:1]])[:, 0] + 0.5 for c in contours]
+    axis.add_collection(LineCollection(outlines, colors=color, linewidths=1.0))
 
 
 def _draw_rig(axis: Axes, rig: CameraRig, animal: Track, heldout: Sequence[str]) -> None:
     """The cameras from above, which way they look, and where the animal went."""
     path = animal.centers[animal.visible]
-    axis.plot(path[:, 0], path[:, 1], color=BLUE, lw=1)
+    axis.plot(path[:, 0], path[:, 1], color=BLUE, lw=1, label="path of the animal")
+    axis.plot([], [], "ks", ls="", label="camera, and which way it looks")
+    axis.legend(frameon=False, fontsize=8)
     centers, ahead = rig.centers, rig.rotations[:, 2]
-    size = 0.15 * np.linalg.norm(centers[:, :2] - path[:, :2].mean(axis=0), axis=1).max()
+    middle = (path if len(path) else centers)[:, :2].mean(axis=0)
+    size = 0.15 * np.linalg.norm(centers[:, :2] - middle, axis=1).max()
     for camera, name in enumerate(rig.names):
         color = HELDOUT_COLOR if name in heldout else "black"
         x, y = centers[camera, :2]
@@ -210,7 +248,9 @@ def _draw_path(axis: Axes, animal: Track, store: FrameStore) -> None:
     shown = axis.scatter(
         path[:, 0], path[:, 1], c=store.source_frames[seen], cmap="viridis", s=10, linewidths=0
     )
-    chosen = seen[np.linspace(0, len(seen) - 1, HEADINGS).round().astype(int)]
+    chosen = (
+        seen[np.linspace(0, len(seen) - 1, HEADINGS).round().astype(int)] if len(seen) else seen
+    )
     axis.quiver(
         *animal.centers[chosen, :2].T,
         np.cos(animal.angles[chosen]),
@@ -221,7 +261,7 @@ def _draw_path(axis: Axes, animal: Track, store: FrameStore) -> None:
         width=0.006,
         zorder=3,
     )
-    axis.figure.colorbar(shown, ax=axis, label="frame")
+    axis.figure.colorbar(shown, ax=axis, label="video frame")
     share = len(seen) / len(animal)
     axis.margins(0.15)
     axis.set(

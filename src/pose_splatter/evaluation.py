@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
-from pose_splatter.frames import FrameStore
+from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.progress import track
 
 METRICS = ("iou", "soft_iou", "l1", "psnr", "ssim", "psnr_fg")
@@ -42,12 +42,6 @@ def silhouette_iou(
     return float(iou), float(soft)
 
 
-def foreground_box(mask: UInt8[ndarray, "h w"]) -> tuple[slice, slice]:
-    """The rows and columns that the mask spans."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def image_metrics(
     rgba: UInt8[ndarray, "h w 4"], image: UInt8[ndarray, "h w 3"], mask: UInt8[ndarray, "h w"]
 ) -> dict[str, float]:
@@ -58,7 +52,7 @@ def image_metrics(
     """
     rendered, alpha = rgba[..., :3], rgba[..., 3] / 255
     iou, soft_iou = silhouette_iou(alpha, mask)
-    box = foreground_box(mask)
+    box = mask_box(mask)
     return {
         "iou": iou,
         "soft_iou": soft_iou,
@@ -99,6 +93,13 @@ def read_render(path: str | Path, frame: int) -> UInt8[ndarray, "camera h w 4"]:
         return file["images"][int(np.flatnonzero(file["frame_index"][:] == frame)[0])]
 
 
+def read_frame_metrics(
+    path: str | Path, baseline: str | Path | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """metrics_test_frames.csv of an experiment and, where there is one, of its baseline."""
+    return pd.read_csv(path), pd.read_csv(baseline) if baseline else None
+
+
 def frame_scores(frames: pd.DataFrame) -> pd.Series:
     """The mean IoU of every frame with the animal, over the held-out cameras where there are any.
 
@@ -111,9 +112,18 @@ def frame_scores(frames: pd.DataFrame) -> pd.Series:
     return scores
 
 
-def typical_frame(frames: pd.DataFrame) -> int:
-    """The frame whose score is the median."""
-    scores = frame_scores(frames).sort_values()
+def typical_frame(frames: pd.DataFrame, baseline: pd.DataFrame | None = None) -> int:
+    """The frame whose score is the median: the same one for all who name the same `baseline`.
+
+    Both are metrics_test_frames.csv. The baseline's scores count, where there is one and it was
+    tested on frames of `frames` too.
+    """
+    scores = frame_scores(frames)
+    if baseline is not None:
+        theirs = frame_scores(baseline)
+        shared = theirs[theirs.index.isin(scores.index)]
+        scores = shared if len(shared) else scores
+    scores = scores.sort_values()
     return int(scores.index[len(scores) // 2])
 
 

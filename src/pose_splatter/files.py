@@ -77,12 +77,17 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
                 "run in a folder of your own."
             ) from error
         folder = path.parent
-        no_room = folder.exists() and shutil.disk_usage(folder).free < FULL
+        no_room = folder.exists() and _is_full(folder)
         if code in DISK_FULL or f"errno = {errno.ENOSPC}" in str(error) or no_room:
             raise PoseSplatterError(
                 f"{path}: the disk is full; free some space, then run the same command again."
             ) from error
         raise
+
+
+def _is_full(folder: Path) -> bool:
+    disk = shutil.disk_usage(folder)
+    return disk.total > 0 and disk.free < FULL  # what is no disk, as /proc, has a total of 0
 
 
 def _move(temporary: Path, path: Path) -> None:

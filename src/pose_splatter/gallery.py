@@ -18,6 +18,7 @@ from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameSplit, FrameStore, frame_indices
 from pose_splatter.model import PoseSplatter
 from pose_splatter.plots import (
+    frame_label,
     mark_camera,
     plot_truth_against_prediction,
     save_figure,
@@ -27,6 +28,7 @@ from pose_splatter.progress import track
 from pose_splatter.rendering import render_rgba
 
 EVENLY_SPACED = 5
+GRID_ROWS = 10  # at most: a picture of more is neither looked at nor, in the end, drawn
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def take_shots(
     for frame, note in track(frames.items(), "rendering", len(frames)):
         masks = store.read_masks(frame)
         number = int(store.source_frames[frame])
-        notes = [f"{_part_of(frame, split)} frame {number}", *([note] if note else [])]
+        notes = [frame_label(number), _part_of(frame, split), *([note] if note else [])]
         shots.append(
             Shot(
                 source_frame=number,
@@ -68,7 +70,7 @@ def take_shots(
 def _part_of(frame: int, split: FrameSplit) -> str:
     """What a frame served for."""
     parts = {"training": split.train, "validation": split.valid, "test": split.test}
-    return next(name for name, frames in parts.items() if frame in frames)
+    return next(f"{name} part" for name, frames in parts.items() if frame in frames)
 
 
 def choose_frames(
@@ -99,7 +101,7 @@ def write_shots(
 ) -> None:
     """Write frame_{number}.png for every shot: truth, prediction, alpha and error."""
     with atomic_path(folder) as temporary:
-        for shot in shots:
+        for shot in track(shots, "drawing", len(shots)):
             figure = plot_truth_against_prediction(
                 shot.images,
                 shot.masks,
@@ -116,12 +118,18 @@ def plot_shots(
 ) -> Figure:
     """Shots (rows) in every camera (columns), truth above prediction, cut to the animal.
 
-    `cameras` are the cameras' names, `heldout` those that the model never saw.
+    `cameras` are the cameras' names, `heldout` those that the model never saw. Of more than
+    GRID_ROWS shots so many are shown, evenly chosen, which the title says.
     """
+    if len(shots) > GRID_ROWS:
+        title += f": {GRID_ROWS} of {len(shots)} chosen frames, evenly spread"
+        places = np.linspace(0, len(shots) - 1, GRID_ROWS).round().astype(int)
+        shots = [shots[place] for place in places]
     figure = plt.figure(figsize=(1.6 * len(cameras) + 0.6, 3.3 * len(shots) + 0.8))
     parts = figure.subfigures(len(shots), 1, squeeze=False)[:, 0]
     figure.set_layout_engine("constrained")
-    for row, (part, shot) in enumerate(zip(parts, shots, strict=True)):
+    rows = zip(parts, track(shots, "drawing a grid", len(shots)), strict=True)
+    for row, (part, shot) in enumerate(rows):
         part.suptitle(shot.title, fontsize=10)
         axes = part.subplots(2, len(cameras), squeeze=False)
         for camera, name in enumerate(cameras):

@@ -104,9 +104,13 @@ def _kind_of_file(path: Path) -> Kind:
 
 
 def read_masks(
-    pattern: str, camera: str, cameras: Sequence[str], video: VideoInfo
+    pattern: str,
+    camera: str,
+    cameras: Sequence[str],
+    video: VideoInfo,
+    frames: Sequence[int] | None = None,
 ) -> Iterator[UInt8[ndarray, "height width"]]:
-    """Yield one camera's masks (0 or 1), one for each frame of its video.
+    """Yield one camera's masks (0 or 1), one for each frame of its video, or for some (ascending).
 
     Raises PoseSplatterError where masks are missing, too many, of another size, or no masks.
     """
@@ -118,7 +122,9 @@ def read_masks(
         "zarr": _read_zarr,
         "coco": _read_coco,
     }
-    for number, picture in enumerate(readers[files.kind](files, camera, cameras, video)):
+    wanted = range(video.n_frames) if frames is None else frames
+    pictures = readers[files.kind](files, camera, cameras, video, wanted)
+    for number, picture in zip(wanted, pictures, strict=True):
         where = f"{files.path}, frame {number}"
         if picture.shape[:2] != (video.height, video.width):
             raise PoseSplatterError(
@@ -157,17 +163,25 @@ def _require_count(count: int, files: MaskFiles, video: VideoInfo) -> None:
 
 
 def _read_video(
-    files: MaskFiles, camera: str, cameras: Sequence[str], video: VideoInfo
+    files: MaskFiles,
+    camera: str,
+    cameras: Sequence[str],
+    video: VideoInfo,
+    frames: Sequence[int],
 ) -> Iterator[UInt8[ndarray, "height width"]]:
-    return read_frames(files.path, range(video.n_frames), "grey")
+    return read_frames(files.path, frames, "grey")
 
 
 def _read_pictures(
-    files: MaskFiles, camera: str, cameras: Sequence[str], video: VideoInfo
+    files: MaskFiles,
+    camera: str,
+    cameras: Sequence[str],
+    video: VideoInfo,
+    frames: Sequence[int],
 ) -> Iterator[Shaped[ndarray, "height width *channel"]]:
     paths = _numbered_pictures(files)
     _require_count(len(paths), files, video)
-    for path in paths:
+    for path in (paths[frame] for frame in frames):
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if picture is None:
             raise PoseSplatterError(f"{path}: cannot read the picture; write it again.")
@@ -216,11 +230,15 @@ def _numbered_pictures(files: MaskFiles) -> list[Path]:
 
 
 def _read_hdf5(
-    files: MaskFiles, camera: str, cameras: Sequence[str], video: VideoInfo
+    files: MaskFiles,
+    camera: str,
+    cameras: Sequence[str],
+    video: VideoInfo,
+    frames: Sequence[int],
 ) -> Iterator[Shaped[ndarray, "height width"]]:
     try:
         with h5py.File(files.path, "r") as store:
-            yield from _read_array(store, h5py.Dataset, files, camera, cameras, video)
+            yield from _read_array(store, h5py.Dataset, files, camera, cameras, video, frames)
     except OSError as error:
         raise PoseSplatterError(
             f"{files.path}: the file is damaged ({error}); write it again."
@@ -228,7 +246,11 @@ def _read_hdf5(
 
 
 def _read_zarr(
-    files: MaskFiles, camera: str, cameras: Sequence[str], video: VideoInfo
+    files: MaskFiles,
+    camera: str,
+    cameras: Sequence[str],
+    video: VideoInfo,
+    frames: Sequence[int],
 ) -> Iterator[Shaped[ndarray, "height width"]]:
     try:
         store = zarr.open(files.path, mode="r")
@@ -236,7 +258,7 @@ def _read_zarr(
         raise PoseSplatterError(
             f"{files.path}: cannot open the Zarr store ({error}); write it again."
         ) from error
-    yield from _read_array(store, zarr.Array, files, camera, cameras, video)
+    yield from _read_array(store, zarr.Array, files, camera, cameras, video, frames)
 
 
 def _read_array(
@@ -246,6 +268,7 @@ def _read_array(
     camera: str,
     cameras: Sequence[str],
     video: VideoInfo,
+    frames: Sequence[int],
 ) -> Iterator[Shaped[ndarray, "height width"]]:
     """The frames of one camera in an array of a file: the one that the path names, or the only."""
     array = _find_array(store, array_type, files)
@@ -268,7 +291,7 @@ def _read_array(
             f"{(video.n_frames, *picture)} (frame height width), with one more axis of "
             f"{len(cameras)} before or after the frames where it holds all cameras."
         )
-    for frame in range(video.n_frames):
+    for frame in frames:
         yield np.asarray(array[place(frame)])
 
 
@@ -291,7 +314,11 @@ def _find_array(store: Any, array_type: type, files: MaskFiles) -> Any:
 
 
 def _read_coco(
-    files: MaskFiles, camera: str, cameras: Sequence[str], video: VideoInfo
+    files: MaskFiles,
+    camera: str,
+    cameras: Sequence[str],
+    video: VideoInfo,
+    frames: Sequence[int],
 ) -> Iterator[UInt8[ndarray, "height width"]]:
     """COCO's JSON of one camera: images in the order of their names, all annotations united."""
     try:
@@ -307,7 +334,7 @@ def _read_coco(
             "with id, file_name, width and height, and annotations with image_id and segmentation."
         ) from error
     _require_count(len(images), files, video)
-    for image, size in zip(images, sizes, strict=True):
+    for image, size in ((images[frame], sizes[frame]) for frame in frames):
         mask = np.zeros(size, np.uint8)
         for outline in outlines[image["id"]]:
             mask |= _decode_coco(outline, size, f"{files.path}, image {image['file_name']}")

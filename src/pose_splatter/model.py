@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pose_splatter.cameras import EPS2D
 from pose_splatter.carving import DISPUTED
 from pose_splatter.dataset import Volume
 from pose_splatter.gaussians import Gaussians
@@ -19,7 +20,6 @@ START_SCALE = 0.6
 START_OPACITY = (0.05, 0.9)
 MAX_OFFSET = 1.0  # voxels
 MAX_LOG_SCALE = 1.5
-EPS2D = 0.3  # gsplat's
 CARVED = 4  # occupancy and colour, which the decoder sees
 # What the U-Nets see as well: from which sides a voxel is known, and where in the animal it lies.
 ENCODED = CARVED + 3 + 3

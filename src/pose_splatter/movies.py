@@ -20,7 +20,8 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pose_splatter.evaluation import read_renders
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import FrameStore, mask_box
-from pose_splatter.plots import HELDOUT_COLOR
+from pose_splatter.plots import HELDOUT_COLOR, frame_label
+from pose_splatter.progress import track
 from pose_splatter.video import RecordingDescription
 
 RATE_IF_UNKNOWN = 25.0
@@ -43,8 +44,8 @@ def video_writer(path: str | Path, fps: float) -> Iterator[Callable[[Picture], N
     """Yield a function that appends an RGB picture to the video; all must have the first's size.
 
     Sizes are made even, as browsers ask of H.264, by repeating the last row and column. The index
-    lies at the start, so that a page plays before all is loaded. The same pictures give the same
-    bytes: one thread encodes.
+    lies at the start, so that a page plays before all is loaded. One thread encodes, so
+    that jobs side by side take no more than their share.
     """
     options = {"movflags": "+faststart"}
     with (
@@ -87,13 +88,17 @@ def write_video(path: str | Path, pictures: Iterable[Picture], fps: float) -> No
             write(picture)
 
 
-def captioned(picture: Picture, text: str, color: str = "black") -> Picture:
-    """The picture under a white bar with one line of text, and a line of its colour at the left."""
+def captioned(picture: Picture, text: str, color: str | None = None) -> Picture:
+    """The picture under a white bar with one line of text, and a line of its colour at the left.
+
+    Without a colour the text is black, and there is no line.
+    """
     bar = Image.new("RGB", (picture.shape[1], CAPTION_HEIGHT), "white")
     place = (8, CAPTION_HEIGHT // 2)
-    ImageDraw.Draw(bar).text(place, text, fill=color, font=_font(), anchor="lm")
+    ImageDraw.Draw(bar).text(place, text, fill=color or "black", font=_font(), anchor="lm")
     captioned = np.concatenate([np.asarray(bar), picture])
-    captioned[:, :2] = ImageColor.getrgb(color)
+    if color:
+        captioned[:, :2] = ImageColor.getrgb(color)
     return captioned
 
 
@@ -123,19 +128,18 @@ def write_camera_videos(
             for name in store.cameras
         ]
         for frame, rgba in read_renders(renders):
-            images = store.read_images(frame)
+            images, label = store.read_images(frame), frame_label(store.source_frames[frame])
             for camera, (write, name) in enumerate(zip(writers, store.cameras, strict=True)):
                 region = regions[camera]
                 truth, prediction = (
                     _enlarged(view[camera][region][..., :3]) for view in (images, rgba)
                 )
-                number = store.source_frames[frame]
                 unseen = name in heldout
                 color = HELDOUT_COLOR if unseen else "black"
                 left = f"truth: camera {name}{', held out' if unseen else ''}"
                 pair = [
                     captioned(truth, left, color),
-                    captioned(prediction, f"prediction: frame {number}", color),
+                    captioned(prediction, f"prediction: {label}", color),
                 ]
                 write(np.concatenate(pair, axis=1))
 
@@ -146,7 +150,7 @@ def animal_regions(store: FrameStore, frames: Sequence[int]) -> list[tuple[slice
     At least as wide as high, so that there is room for a line of text above two of them.
     """
     reached = np.zeros(store.masks.shape[1:], np.uint8)
-    for frame in frames:
+    for frame in track(frames, "looking where the animal is", len(frames)):
         reached |= store.read_masks(frame)
     return [_region(mask) for mask in reached]
 

@@ -10,10 +10,10 @@ from jaxtyping import UInt8
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy import ndarray
 
 from pose_splatter.files import atomic_path
+from pose_splatter.frames import mask_box
 
 matplotlib.use("Agg")
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -21,6 +21,11 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, AMBER, YELLOW = "#56B4E9", "#E69F00", "#F0E442"
 GREY = "#666666"
 HELDOUT_COLOR = ORANGE
+
+
+def frame_label(number: int | np.integer, fps: float = 0.0) -> str:
+    """How a frame is called everywhere: by its number in the video, and when that is, if known."""
+    return f"video frame {number}" + (f", {number / fps:.2f} s" if fps > 0 else "")
 
 
 def save_figure(path: str | Path, figure: Figure, dpi: int) -> None:
@@ -114,80 +119,10 @@ def square_box(mask: UInt8[ndarray, "h w"], margin: int = 6) -> tuple[slice, sli
     """A square around the mask, as far as the image reaches; the whole image without a mask."""
     if not mask.any():
         return slice(None), slice(None)
-    ends = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
-    half = max(int(end - start) for start, end in ends) // 2 + margin
+    sides = [(side.start, side.stop - 1) for side in mask_box(mask)]
+    half = max(last - first for first, last in sides) // 2 + margin
     rows, columns = (
-        slice(max((start + end) // 2 - half, 0), (start + end) // 2 + half) for start, end in ends
+        slice(max((first + last) // 2 - half, 0), (first + last) // 2 + half)
+        for first, last in sides
     )
     return rows, columns
-
-
-COMPARED = {
-    "iou": "IoU",
-    "soft_iou": "soft IoU",
-    "psnr_fg": "PSNR on the box (dB)",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "l1": "L1 (less is better)",
-    "seconds_trained": "seconds trained",
-    "checkpoint_mb": "checkpoint (MB)",
-}
-
-
-def plot_experiments(table: pd.DataFrame, baseline: str) -> Figure:
-    """Every column of `comparison.compare` that is a number, an experiment a line.
-
-    Points are means over an experiment's recordings, blue for observed and orange for held-out
-    cameras; a label is the mean difference from the baseline (dashed) on the recordings of both.
-    """
-    experiments = list(table["experiment"].unique())
-    means = table.groupby(["role", "experiment"], sort=False).mean(numeric_only=True)
-    figure, axes = plt.subplots(
-        2,
-        len(COMPARED) // 2,
-        figsize=(3.4 * len(COMPARED) / 2, 2 * (1.5 + 0.55 * len(experiments))),
-        layout="constrained",
-        sharey=True,
-    )
-    for axis, (column, title) in zip(axes.flat, COMPARED.items(), strict=True):
-        if f"{column}_difference" not in table:  # of the experiment, whatever the cameras
-            values = means.groupby("experiment", sort=False)[column].mean().reindex(experiments)
-            _points(axis, values, values - values.get(baseline, np.nan), "black")
-        else:
-            for role, color in (("observed", BLUE), ("heldout", ORANGE)):
-                if role in means.index:
-                    shown = means.loc[role].reindex(experiments)
-                    _points(axis, shown[column], shown[f"{column}_difference"], color)
-        axis.set(title=title, yticks=range(len(experiments)), yticklabels=experiments)
-        axis.set_ylim(len(experiments) - 0.4, -0.6)
-        axis.margins(x=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color="0.9")
-    handles = [
-        Line2D([], [], marker="o", ls="", color=color, label=f"{role} cameras")
-        for role, color in (("observed", BLUE), ("held-out", ORANGE))
-    ]
-    n = table["recording"].nunique()
-    over = f"means over {n} recordings" if n > 1 else str(table["recording"].iloc[0])
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        title=f"{over}; differences are from {baseline}",
-    )
-    return figure
-
-
-def _points(axis: Axes, values: pd.Series, differences: pd.Series, color: str) -> None:
-    """One value a line; labelled with its difference, the baseline itself with its value."""
-    axis.plot(values, np.arange(len(values)), "o", color=color)
-    for place, (value, difference) in enumerate(zip(values, differences, strict=True)):
-        if difference == 0:
-            axis.axvline(value, color=color, ls="--", lw=0.8, alpha=0.6)
-        digits = ".0f" if abs(difference) >= 100 else ".2g"
-        same = difference == 0 or np.isnan(difference)
-        label = f"{value:.3g}" if same else f"{difference:+{digits}}"
-        axis.annotate(
-            label, (value, place), (0, 5), textcoords="offset points", ha="center", fontsize=8
-        )

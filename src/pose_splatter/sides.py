@@ -20,6 +20,7 @@ from pose_splatter.plots import GREY
 
 PIXELS_PER_VOXEL = 4
 FAR = 300.0  # edges of the grid between camera and animal: so far off, there is no perspective
+THICKEST = 0.5  # of the grid's edge, where the scale of thickness ends: the same for all
 SOLID = 0.5  # carved voxels below this occupancy, which a camera does not see, hide no others
 
 
@@ -123,7 +124,7 @@ def plot_sides(volume: Volume, gaussians: Gaussians, recording: Recording, title
             for side in SIDES
         ],
     }
-    largest = max(float(image.max()) for row in rows.values() for image in row if image.ndim == 2)
+    largest = THICKEST * recording.crop.length
     bounds = [side.bounds(grid_of(volume)) for side in SIDES]
     widths = [right - left for left, right, _, _ in bounds]
     heights = [top - bottom for _, _, bottom, top in bounds]
@@ -142,7 +143,8 @@ def plot_sides(volume: Volume, gaussians: Gaussians, recording: Recording, title
             axis.set(ylabel=side.labels[1])
         line[0].set_ylabel(f"{name}\n\n{SIDES[0].labels[1]}")
         if pictures[0].ndim == 2:
-            figure.colorbar(shown, ax=line, pad=0.01).set_label("thickness")
+            bar = figure.colorbar(shown, ax=line, pad=0.01, extend="max")
+            bar.set_label("thickness\n(calibration's unit)")
     for axis, side in zip(axes[0], SIDES, strict=True):
         axis.set_title(side.name)
     for axis, side in zip(axes[-1], SIDES, strict=True):
@@ -150,7 +152,8 @@ def plot_sides(volume: Volume, gaussians: Gaussians, recording: Recording, title
     figure.suptitle(title)
     figure.supxlabel(
         "all lengths in the calibration's unit; dotted: the animal's centre; the edges are those "
-        "of the model's grid",
+        "of the model's grid\n"
+        "the same scale of thickness for every experiment; grey: seen by no observed camera",
         fontsize=9,
     )
     return figure

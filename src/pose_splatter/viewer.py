@@ -23,19 +23,21 @@ from matplotlib.colors import to_rgb
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
+from pose_splatter.cameras import EPS2D
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
-from pose_splatter.plots import BLUE, HELDOUT_COLOR
+from pose_splatter.plots import BLUE, HELDOUT_COLOR, frame_label
+from pose_splatter.progress import track
 from pose_splatter.splats import FRAMES, GAUSSIANS, Splats, ply_name, read_splats
 
 PAGE = "index.html"
-# The variance that rasterizing adds to every splat, in square pixels (gsplat's eps2d).
-PIXEL_BLUR = 0.3
 MIN_OPACITY = 0.01  # viser draws nothing fainter
 # Steps of a Gaussian's standard deviation in which means are kept: unseen, and a smaller page.
 MEAN_STEPS = 64
 LONGEST_STEP = 0.2  # seconds: frames that lie far apart in the video still make a film
 FIELD_OF_VIEW = np.radians(40)  # vertical, as the page opens
+ELEVATION = np.radians(40)  # from which it is looked at then
+ASPECT, ROOM = 1.4, 0.9  # width by height of a window, and how much of it the cameras fill
 MARGIN = 1.7  # of the distance at which the path just fits
 FRUSTUM_SHARE = 0.08  # edge of a camera's pyramid, of its distance from the animal
 
@@ -56,7 +58,8 @@ logger = logging.getLogger(__name__)
 def write_viewer(path: str | Path, export: str | Path, title: str) -> None:
     """Write a folder with index.html, from a folder of `export.write_export`."""
     index = json.loads(Path(export, FRAMES).read_text())
-    frames = [read_splats(Path(export, GAUSSIANS, ply_name(number))) for number in index["frames"]]
+    numbers = track(index["frames"], "reading splats", len(index["frames"]))
+    frames = [read_splats(Path(export, GAUSSIANS, ply_name(number))) for number in numbers]
     with atomic_path(path) as folder:
         folder.mkdir()
         (folder / PAGE).write_text(render_page(frames, index, title))
@@ -67,9 +70,8 @@ def render_page(frames: Sequence[Splats], index: Mapping[str, Any], title: str) 
     frames = [as_rendered(splats.at_least(MIN_OPACITY), index["cameras"]) for splats in frames]
     stage = Stage.of(frames)
     with _scene_server() as server:
-        _set_view(server, stage)
-        for camera in index["cameras"]:
-            _add_camera(server.scene, camera, stage)
+        positions = [_add_camera(server.scene, camera, stage) for camera in index["cameras"]]
+        _set_view(server, stage, np.array(positions))
         page = _record(server, frames, index["frames"], index["fps"], stage)
     head = f"<title>{html.escape(title)}</title>{QUIET_FALSE_ALARM}"
     return page.replace("<title>Viser</title>", head, 1)
@@ -102,7 +104,7 @@ def as_rendered(splats: Splats, cameras: Sequence[Mapping[str, Any]]) -> Splats:
     for camera in cameras:
         depth = (np.array(camera["viewmat"]) @ [*center, 1.0])[2]
         pixels.append(depth / camera["K"][1][1])
-    added = PIXEL_BLUR * float(np.median(pixels)) ** 2
+    added = EPS2D * float(np.median(pixels)) ** 2
     return replace(splats, scales=np.sqrt(splats.scales**2 + np.float32(added)))
 
 
@@ -140,19 +142,37 @@ def durations(numbers: Sequence[int], fps: float) -> list[float]:
     return [*steps, steps[-1] if steps else LONGEST_STEP]
 
 
-def _set_view(server: viser.ViserServer, stage: Stage) -> None:
-    """Open with all of the path in view, and room around it, from the side and above."""
+def _set_view(server: viser.ViserServer, stage: Stage, cameras: Float[ndarray, "camera 3"]) -> None:
+    """Open with the path and all cameras in view, from the side and above."""
     server.scene.set_up_direction("+z")
-    distance = MARGIN * stage.radius / np.sin(FIELD_OF_VIEW / 2)
-    direction = np.array([1.0, -1.0, 0.8])
-    server.initial_camera.position = distance * direction / np.linalg.norm(direction)
+    closest = MARGIN * stage.radius / np.sin(FIELD_OF_VIEW / 2)
+    server.initial_camera.position = viewpoint(cameras, closest)
     server.initial_camera.look_at = np.zeros(3)
     server.initial_camera.fov = float(FIELD_OF_VIEW)
     server.initial_camera.near, server.initial_camera.far = 1.0, 1e5
 
 
-def _add_camera(scene: viser.SceneApi, camera: Mapping[str, Any], stage: Stage) -> None:
-    """A camera's pyramid and name, orange where it was held out."""
+def viewpoint(cameras: Float[ndarray, "camera 3"], closest: float) -> Float[ndarray, "3"]:
+    """Of all sides the one from which the origin is seen from closest by, with all cameras in view.
+
+    No closer than `closest`; from above by ELEVATION, in a window of ASPECT or wider.
+    """
+    slope = ROOM * np.tan(FIELD_OF_VIEW / 2) * np.array([ASPECT, 1.0])
+    places = []
+    for angle in np.radians(np.arange(0, 360, 15)):
+        side = np.array([np.cos(angle), np.sin(angle), 0.0])
+        right, up = np.array([-side[1], side[0], 0.0]), np.array([0.0, 0.0, 1.0])
+        toward = np.cos(ELEVATION) * side + np.sin(ELEVATION) * up
+        aside = np.abs(cameras @ np.stack([right, np.cross(toward, right)], axis=1))
+        distances = cameras @ toward + (aside / slope).max(axis=1)
+        places.append(max(float(distances.max()), closest) * toward)
+    return min(places, key=np.linalg.norm)
+
+
+def _add_camera(
+    scene: viser.SceneApi, camera: Mapping[str, Any], stage: Stage
+) -> Float[ndarray, "3"]:
+    """Add a camera's pyramid and name, orange where it was held out; gives its place."""
     K, viewmat = np.array(camera["K"]), np.array(camera["viewmat"])
     turn = viewmat[:3, :3].T
     position = stage.place(-turn @ viewmat[:3, 3])
@@ -171,6 +191,7 @@ def _add_camera(scene: viser.SceneApi, camera: Mapping[str, Any], stage: Stage) 
     )
     text = f"camera {camera['name']}" + (" (held out)" if heldout else "")
     scene.add_label(f"{node}/name", text, anchor="bottom-center")
+    return position
 
 
 def _record(
@@ -185,12 +206,10 @@ def _record(
     It is one object that changes, so that a browser sorts and draws one frame's splats, not all.
     """
     most = max(len(splats) for splats in frames)
-    contents = [_gaussians(splats, stage, most) for splats in frames]
-    labels = [f"video frame {number}" for number in numbers]
-    if fps > 0:
-        labels = [
-            f"{text}, {number / fps:.2f} s" for text, number in zip(labels, numbers, strict=True)
-        ]
+    contents = [
+        _gaussians(splats, stage, most) for splats in track(frames, "preparing splats", len(frames))
+    ]
+    labels = [frame_label(number, fps) for number in numbers]
     animal = server.scene.add_gaussian_splats("/animal", **contents[0])
     label = server.scene.add_label(
         "/frame",
@@ -200,7 +219,8 @@ def _record(
         anchor="bottom-center",
     )
     recording = server.get_scene_serializer()
-    for content, text, seconds in zip(contents, labels, durations(numbers, fps), strict=True):
+    steps = zip(contents, labels, durations(numbers, fps), strict=True)
+    for content, text, seconds in track(steps, "recording the page", len(labels)):
         animal.set_gaussians(**content)
         label.text = text
         recording.insert_sleep(seconds)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from pose_splatter.comparison import Outcome, compare, to_markdown
+from pose_splatter.comparison_plots import plot_experiments
 from pose_splatter.evaluation import write_table
 from pose_splatter.files import save_text
-from pose_splatter.plots import plot_experiments, save_figure
+from pose_splatter.plots import save_figure
 from pose_splatter.progress import job
 
 with job(snakemake.log[0]):

@@ -9,7 +9,8 @@ from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):
     inputs, recording = snakemake.input, snakemake.params.recording
-    rig, frames = load_cameras(inputs.cameras), load_description(inputs.videos).source_frames
+    rig, description = load_cameras(inputs.cameras), load_description(inputs.videos)
+    frames = description.source_frames
     write_mask_part(
         snakemake.output[0],
         inputs.camera_videos,
@@ -20,6 +21,7 @@ with job(snakemake.log[0]):
             weights=inputs.weights,
         ),
         Vote.of(rig, rig.without(recording["heldout_cameras"])),
+        description.offsets,
         frames,
         chunk_of(frames, snakemake.wildcards.scatteritem),
     )

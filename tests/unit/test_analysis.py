@@ -3,9 +3,11 @@
 import json
 import math
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 from pose_splatter.analysis import (
     Picture,
@@ -13,6 +15,7 @@ from pose_splatter.analysis import (
     camera_table,
     extreme_frames,
     goodness,
+    read_pictures,
     summary_table,
     to_json,
     to_markdown,
@@ -26,7 +29,8 @@ from pose_splatter.analysis_plots import (
 from pose_splatter.comparison import is_better
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.evaluation import METRICS, summarise
-from pose_splatter.plots import HELDOUT_COLOR, plot_training
+from pose_splatter.frames import FrameStore
+from pose_splatter.plots import HELDOUT_COLOR, plot_training, plot_truth_against_prediction
 
 ROLES = {"0": "observed", "1": "heldout", "2": "observed", "3": "heldout"}
 
@@ -67,6 +71,25 @@ def test_worst_and_best_frames_are_those_of_the_held_out_cameras():
 def test_a_few_frames_are_worst_or_best_not_both():
     worst, best = extreme_frames(frames_table(n_frames=6))
     assert [list(worst["frame"]), list(best["frame"])] == [[0, 1, 2], [5, 4, 3]]
+
+
+def test_pictured_frames_lie_apart():
+    """A dip of twelve frames in a hundred and twenty is one moment, not the worst twelve."""
+    frames = frames_table(n_frames=120)
+    frames.loc[frames["frame"].between(60, 71), "iou"] -= 0.3
+    worst, best = extreme_frames(frames)
+    assert list(worst["frame"])[:4] == [60, 65, 70, 0]
+    assert np.diff(np.sort(worst["frame"])).min() == 5
+    assert list(best["frame"]) == [*range(119, 73, -5), 59, 54]
+    assert list(worst["mean_iou"]) == sorted(worst["mean_iou"])
+
+
+def test_neighbours_are_pictured_where_a_half_holds_no_others():
+    """The worst half is a stretch whose very worst frames leave only neighbours between them."""
+    frames = frames_table(n_frames=48)
+    frames.loc[(frames["frame"] < 24) & (frames["frame"] % 3 == 1), "iou"] -= 0.1
+    worst, _ = extreme_frames(frames)
+    assert list(worst["frame"]) == [*range(1, 24, 3), 0, 2, 3, 5]
 
 
 def test_without_held_out_cameras_all_are_asked():
@@ -111,6 +134,7 @@ def test_summaries_for_people_and_programs():
     page = to_markdown(analysis)
     assert "30 test frames, 1 of them without the animal." in page
     assert "| **+0.100** |" in page
+    assert "| PSNR (dB) ↑ | 0.49 |" in page
     assert "**+0.000**" not in page
     assert "| 158 | " in page, "the best frame, as the video counts"
     content = json.loads(json.dumps(to_json(analysis), allow_nan=False))
@@ -138,8 +162,13 @@ def test_goodness_knows_directions():
 
 
 def test_the_heatmap_writes_every_value_and_marks_the_held_out():
-    axis = plot_metrics_by_camera(summarise(frames_table()), "x").axes[0]
+    cameras = summarise(frames_table())
+    axis = plot_metrics_by_camera(cameras, "x").axes[0]
     assert len(axis.texts) == len(METRICS) * (len(ROLES) + 2)
+    values = camera_table(cameras).to_numpy()
+    for text in axis.texts:
+        column, row = text.get_position()
+        assert float(text.get_text()) == pytest.approx(values[row, column], abs=0.006)
     names = [tick.label2.get_text() for tick in axis.xaxis.get_major_ticks()]
     colors = [tick.label2.get_color() for tick in axis.xaxis.get_major_ticks()]
     assert [color == HELDOUT_COLOR for color in colors] == ["held" in name for name in names], (
@@ -160,30 +189,100 @@ def test_lines_break_where_the_animal_is_absent():
 
 
 def test_a_box_per_camera_and_role():
-    axis = plot_distribution(frames_table(absent=(3,)), "x").axes[0]
+    frames = frames_table(absent=(3,))
+    axis = plot_distribution(frames, "x").axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == [
         *(f"camera {camera}" for camera in ROLES),
         *("all observed", "all held out"),
     ]
+    groups = [frames.groupby(by)["iou"] for by in ("camera", "role")]
+    quartiles = [
+        [group.get_group(name).quantile(q) for q in (0.25, 0.75)]
+        for group, names in zip(groups, (ROLES, ("observed", "heldout")), strict=True)
+        for name in names
+    ]
+    for box, tick, expected in zip(axis.patches, axis.get_xticks(), quartiles, strict=True):
+        corners = box.get_path().get_extents()
+        assert [corners.y0, corners.y1] == pytest.approx(expected)
+        assert corners.x0 < tick < corners.x1
 
 
 def test_pictures_carry_their_numbers():
     worst, _ = extreme_frames(frames_table())
-    image, mask = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8)
+    image, render = np.full((2, 40, 50, 3), [[[[7]]], [[[200]]]], np.uint8)
+    mask = np.zeros((40, 50), np.uint8)
     mask[10:20, 10:30] = 1
-    figure = plot_frames([Picture(image, mask, image, row) for _, row in worst.iterrows()], "x")
-    title = figure.axes[0].get_title()
-    assert title.startswith("frame 100, camera 3 (held out)\nIoU 0.470 (frame's mean 0.480)")
-    assert len(figure.axes[0].images[0].get_array()) < 40, "cut to the animal"
+    figure = plot_frames([Picture(image, mask, render, row) for _, row in worst.iterrows()], "x")
+    axis = figure.axes[0]
+    assert axis.get_title().startswith(
+        "video frame 100, camera 3 (held out)\nIoU 0.470 (frame's mean 0.480)"
+    )
+    shown = axis.images[0].get_array()
+    assert len(shown) < 40, "cut to the animal"
+    half = shown.shape[1] // 2
+    assert (shown[:, :half] == 7).all()
+    assert (shown[:, half:] == 200).all()
+    labels = {text.get_text(): text.get_position()[0] < half for text in axis.get_xticklabels()}
+    assert labels == {"truth": True, "prediction": False}
+
+
+def test_pictures_are_of_their_frame_and_camera(tmp_path):
+    """Every frame and camera has a grey of its own, a render another than its image."""
+    grey = np.arange(3)[:, None] * 40 + np.arange(4) * 10
+    images = np.zeros((3, 4, 6, 8, 3), np.uint8) + grey[..., None, None, None].astype(np.uint8)
+    masks = images[..., 0] + np.uint8(1)
+    store = FrameStore(zarr.array(images), zarr.array(masks), np.arange(3), tuple(ROLES), 1)
+    with h5py.File(tmp_path / "renders.h5", "w") as file:
+        file["frame_index"] = [2, 1]
+        file["images"] = np.concatenate([images, images[..., :1]], axis=-1)[[2, 1]] + np.uint8(5)
+    rows = pd.DataFrame({"frame": [1, 2, 1], "camera": ["3", "0", "1"]})
+    pictures = list(read_pictures(rows, store, tmp_path / "renders.h5"))
+    for picture, expected in zip(pictures, (70, 80, 50), strict=True):
+        assert (picture.image == expected).all()
+        assert (picture.mask == expected + 1).all()
+        assert (picture.render == expected + 5).all()
+        assert picture.render.shape == (6, 8, 3)
+
+
+def test_truth_is_above_prediction_alpha_and_error():
+    """Of a dark truth and a bright prediction: the error is no wrapped difference of bytes."""
+    images = np.stack([np.full((20, 30, 3), value, np.uint8) for value in (10, 30)])
+    masks = np.zeros((2, 20, 30), np.uint8)
+    masks[:, 8:12, 10:20] = 1
+    renders = np.stack([np.full((20, 30, 4), [v] * 3 + [90], np.uint8) for v in (110, 5)])
+    figure = plot_truth_against_prediction(images, masks, renders, "ab", ["b"], "x")
+    rows = np.reshape([axis for axis in figure.axes if axis.images], (4, 2))
+    assert [axis.get_ylabel() for axis in rows[:, 0]] == ["truth", "prediction", "alpha", "error"]
+    shown = [[axis.images[0].get_array() for axis in row] for row in rows]
+    for row, expected in zip(
+        shown, [[10, 30], [110, 5], [90, 90], [100 / 255, 25 / 255]], strict=True
+    ):
+        for picture, value in zip(row, expected, strict=True):
+            np.testing.assert_allclose(picture, value)
+            assert picture.shape[1] < 30, "cut to the animal"
+    assert rows[0, 1].get_title() == "camera b\nheld out"
+    assert rows[0, 1].title.get_color() == HELDOUT_COLOR
 
 
 @pytest.fixture
 def log() -> pd.DataFrame:
-    epochs = range(4)
-    terms = [f"{part}_{term}" for part in ("train", "valid") for term in ("loss", "iou", "image")]
-    return pd.DataFrame(
-        {"epoch": epochs, **{term: [3.0, 1.0, 2.0, 2.0] for term in terms}, "learning_rate": 0.1}
-    )
+    curves = {"train": [4.0, 3.0, 2.0, 1.0], "valid": [3.0, 1.0, 2.0, 2.0]}
+    terms = {
+        f"{part}_{term}": np.array(curve) * scale
+        for part, curve in curves.items()
+        for term, scale in (("loss", 1), ("iou", 2), ("image", 3))
+    }
+    return pd.DataFrame({"epoch": range(4), **terms, "learning_rate": 0.1})
+
+
+def test_training_curves_are_those_of_the_log(log):
+    figure = plot_training(log.assign(resumed=0))
+    for axis, term in zip(figure.axes, ("loss", "iou", "image"), strict=False):
+        lines = {line.get_label(): line for line in axis.get_lines()}
+        for label, part in (("training", "train"), ("validation", "valid")):
+            np.testing.assert_array_equal(lines[label].get_ydata(), log[f"{part}_{term}"])
+        assert set(lines["best validation epoch"].get_xdata()) == {1}
+    np.testing.assert_array_equal(figure.axes[-1].get_lines()[0].get_ydata(), 0.1)
 
 
 def test_training_curves_mark_where_training_was_resumed(log):

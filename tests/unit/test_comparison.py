@@ -4,15 +4,16 @@ import pandas as pd
 import pytest
 
 from pose_splatter.comparison import Outcome, compare, differences, metrics_markdown, to_markdown
+from pose_splatter.comparison_plots import plot_experiments
 from pose_splatter.evaluation import METRICS
-from pose_splatter.plots import plot_experiments
+from pose_splatter.plots import BLUE, HELDOUT_COLOR
 
 
 def outcome(experiment: str, iou: float, l1: float, settings: dict, recording="demo") -> Outcome:
     metrics = pd.DataFrame(
         [
-            {"camera": name, "n_frames": 5, **dict.fromkeys(METRICS, 1.0), "iou": iou, "l1": l1}
-            for name in ("0", "mean_observed", "mean_heldout", "mean")
+            {"camera": name, "n_frames": 5, **dict.fromkeys(METRICS, 1.0), "iou": value, "l1": l1}
+            for name, value in (("0", iou), ("mean_observed", iou), ("mean_heldout", iou - 0.1))
         ]
     )
     log = pd.DataFrame({"epoch": [0, 1], "seconds": [10.0, 20.0]})
@@ -49,6 +50,7 @@ def test_the_page_marks_what_is_better(table):
     assert "0.900 (**+0.100**)" in page, "a higher IoU is better"
     assert "0.30000 (+0.10000)" in page, "a higher L1 is not"
     assert "## demo, held-out cameras" in page
+    assert "| PSNR (dB) ↑ |" in page
     assert page.count("`other`: loss.image: 0.3 (0.5)") == page.count("`other`:") == 1
     assert "(**+0.000**)" not in page
     assert "(**-0.000**)" not in page
@@ -67,5 +69,13 @@ def test_figure_shows_every_number_and_its_difference(table):
     figure = plot_experiments(table, "baseline")
     panels = {axis.get_title(): axis for axis in figure.axes}
     assert len(panels) == 8
-    labels = [text.get_text() for text in panels["IoU"].texts]
-    assert labels == ["0.8", "+0.1"] * 2, "where the baseline was not applied, nothing differs"
+    labels = [text.get_text() for text in panels["IoU ↑"].texts]
+    assert labels == ["0.800", "+0.100", "0.700", "+0.100"], (
+        "where the baseline was not applied, nothing differs"
+    )
+    assert [text.get_text() for text in panels["L1 ↓"].texts] == ["0.20000", "+0.10000"] * 2
+    assert [text.get_text() for text in panels["seconds trained ↓"].texts] == ["30", "30"]
+    points = [line for line in panels["IoU ↑"].lines if line.get_marker() == "o"]
+    for line, iou in zip(points, (0.8, 0.7), strict=True):  # the other's mean over both recordings
+        assert list(line.get_xdata()) == pytest.approx([iou, iou])
+    assert [line.get_color() for line in points] == [BLUE, HELDOUT_COLOR]

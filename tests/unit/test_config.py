@@ -13,6 +13,7 @@ from pose_splatter.dataset import Augmentation
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.losses import LossWeights
 from pose_splatter.model import NetworkConfig
+from pose_splatter.novel_views import Flight
 from pose_splatter.segmentation.foreground import ForegroundSettings
 from pose_splatter.training import TrainingConfig
 
@@ -65,6 +66,13 @@ def test_spelling_changes_nothing(config):
     assert json.dumps(resolved(config)) == json.dumps(as_written)
 
 
+def test_a_frame_is_a_number_or_auto(config):
+    for written, meant in ((283, 283), (283.0, 283), ("auto", "auto"), (None, "auto")):
+        config["visualization"]["turntable"] = written
+        assert resolved(config)["visualization"]["turntable"] == meant
+        assert type(resolved(config)["visualization"]["turntable"]) is type(meant)
+
+
 def test_a_comparison_holds_its_baseline(config):
     config["comparison"] = {"experiments": ["ablation"], "baseline": "baseline"}
     assert resolved(config)["comparison"]["experiments"] == ["baseline", "ablation"]
@@ -98,13 +106,19 @@ def test_defaults_are_the_same_wherever_they_stand():
     assert compared == keys - {"image", "ssim", "shift"}, "two keys to a comment"
 
 
-def test_the_embeddings_defaults_are_those_of_the_comments():
-    schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
+def test_defaults_of_pictures_and_embedding_are_those_of_the_comments():
+    schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())["properties"]
     text = (ROOT / "config/config.yaml").read_text()
-    for key, value in schema["properties"]["embedding"]["properties"].items():
-        comment = re.search(rf"\(default: ([^()]*)\)\n +{key}: ", text)
-        assert comment, key
-        assert yaml.safe_load(comment[1]) == value["default"], key
+    pictures = schema["visualization"]["properties"]
+    flight = pictures.pop("flight")["properties"]
+    for key, value in (schema["embedding"]["properties"] | pictures | flight).items():
+        comments = re.findall(rf"\(default: ([^()]*)\)\n +{key}: ", text)
+        assert comments, key
+        assert value["default"] in [yaml.safe_load(comment) for comment in comments], key
+    assert {key: value["default"] for key, value in flight.items()} == {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(Flight()).items()
+    }
 
 
 def test_the_segmentations_defaults_are_those_of_the_library_and_the_comments():
@@ -188,6 +202,10 @@ def test_merging_leaves_its_inputs_alone():
             [-1],
             "frames: 0 is not valid: -1; give a frame's number in the video, 0 or more",
         ),
+        ("visualization turntable", "worst", "'worst'; give auto or a frame's number in the video"),
+        ("visualization turntable", -1, "turntable is not valid: -1; give auto or a frame's"),
+        ("visualization flight pitch", [-100, 0], "pitch: 0 is not valid: -100.0; give degrees"),
+        ("visualization flight pitch", 15, "pitch is not valid: 15; give the lowest and the"),
         ("run", "baseline", "run is not valid: 'baseline'; give a list of experiments in brackets"),
         ("experiments high_res", "preset", "high_res is not valid: 'preset'; give keys with"),
         ("presets other", 4, "presets: other is not valid: 4; give keys with their values"),
@@ -218,7 +236,7 @@ def test_merging_leaves_its_inputs_alone():
         ("recordings ../evil", {}, "recordings is not valid"),
         ("experiments a b", {}, "experiments is not valid"),
         ("presets default split", [0.6, 0.6, 0.6], "split [0.6, 0.6, 0.6] does not add up to 1"),
-        ("recordings demo videos", "{foo}/{camera}.mp4", "give a path with {camera} once"),
+        ("recordings demo videos", "{foo}/{camera}.mp4", "give a path with {camera} in it"),
         ("recordings demo masks", "{foo}/{camera}.mp4", "masks is not valid: '{foo}/{camera}.mp4'"),
         ("recordings demo segmentation", {"method": "rembg"}, "weights is not valid: None; give"),
         ("recordings demo segmentation", {"method": "sam2"}, "'sam2'; give background or rembg"),

@@ -110,6 +110,20 @@ def test_outline_box_and_arrow_are_where_the_animal_is(figure):
         assert to_hex(axis.spines["left"].get_edgecolor()).upper() == color.upper()
 
 
+def test_frames_time_and_headings_are_those_of_the_track(figure):
+    sheet, store, _ = figure
+    labels = [axis.get_ylabel() for axis in sheet.axes if axis.images]
+    assert list(filter(None, labels)) == ["video frame 8", "video frame 40"]
+    below = next(axis for axis in sheet.axes if axis.get_title().startswith("centre and heading"))
+    path, headings = below.collections
+    np.testing.assert_array_equal(path.get_array(), store.source_frames)
+    centers = walking_balls(30)[[4, 20]].mean(axis=1)[:, :2]
+    np.testing.assert_allclose(path.get_offsets(), centers)
+    first, last = np.stack([headings.U, headings.V], axis=1)[[0, -1]]
+    expected = np.linspace(0, 4, 30)[[4, 20]]
+    np.testing.assert_allclose([first, last], np.stack([np.cos(expected), np.sin(expected)], 1))
+
+
 def test_held_out_cameras_are_named_and_orange(figure):
     sheet, _, _ = figure
     titles = {a.get_title(): a.title.get_color() for a in sheet.axes if "camera" in a.get_title()}

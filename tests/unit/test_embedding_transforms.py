@@ -38,7 +38,7 @@ def concomitants(angles):
     return heading_concomitants([angles])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10_000))
 def test_what_leaks_is_removed_from_frames_that_were_not_fitted(seed):
     features, angles, posture = leaking(seed)

@@ -134,6 +134,16 @@ def test_tables_mark_roles_and_absent_frames(tmp_path):
     assert typical_frame(frames) in (0, 2)
 
 
+def test_the_typical_frame_is_the_baselines_where_both_were_tested_on_it():
+    def scored(ious: dict[int, float]) -> pd.DataFrame:
+        return pd.DataFrame({"frame": ious.keys(), "role": "heldout", "iou": ious.values()})
+
+    ours = scored({4: 0.1, 5: 0.2, 6: 0.3, 7: 0.9})
+    assert typical_frame(ours) == 6
+    assert typical_frame(ours, scored({3: 0.1, 4: 0.5, 5: 0.3, 6: 0.7, 9: 0.6})) == 4
+    assert typical_frame(ours, scored({1: 0.1, 2: 0.5})) == 6
+
+
 def test_the_hull_is_fatter_in_held_out_cameras():
     rig, images, masks = scene(1)
     views = Views(rig.names, ("1", "5"))

@@ -8,14 +8,22 @@ import pytest
 import torch
 import zarr
 
+from pose_splatter import novel_views
 from pose_splatter.dataset import Recording, carve_frame
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, frame_index, split_frames
-from pose_splatter.gallery import choose_frames, plot_shots, take_shots, write_shots
+from pose_splatter.gallery import Shot, choose_frames, plot_shots, take_shots, write_shots
 from pose_splatter.model import NetworkConfig, PoseSplatter, render
-from pose_splatter.novel_views import TURNTABLE_VIEWS, bullet_time, render_views
+from pose_splatter.movies import CAPTION_HEIGHT
+from pose_splatter.novel_views import (
+    TURNTABLE_VIEWS,
+    Flight,
+    bullet_time,
+    render_views,
+    turntable_frame,
+)
 from pose_splatter.novel_views import turntable as spin
-from pose_splatter.plots import HELDOUT_COLOR, save_figure
+from pose_splatter.plots import HELDOUT_COLOR, save_figure, square_box
 from pose_splatter.rendering import decode_frame
 from pose_splatter.sides import SIDES, carved_colors, plot_sides, side_view, thickness
 from pose_splatter.tracking import Track
@@ -24,7 +32,7 @@ from pose_splatter.volume import Crop
 
 from ..conftest import ring_rig, silhouettes
 
-RED, BLUE = [210, 40, 30], [30, 60, 200]
+RED, BLUE = [210, 40, 30], [30, 40, 210]
 LENGTH = 300.0
 
 
@@ -32,7 +40,8 @@ LENGTH = 300.0
 def recording() -> Recording:
     """Nine moments of a dumbbell, red ahead and blue behind, headed to +y; it is away in the 4th.
 
-    Its red ball is higher. Video frames are 30, 33, 36, ...
+    Its red ball is higher; in the last moment it is blue, and the other one red. Video frames are
+    30, 33, 36, ...
     """
     rig, center = ring_rig(6), np.array([40.0, -30.0, 20.0])
     ahead = np.array([0.0, 60.0, 0.0])
@@ -45,6 +54,7 @@ def recording() -> Recording:
     images[masks > 0] = [120, 120, 120]
     for mask, color in zip(near, (RED, BLUE), strict=True):
         images[:, mask > 0] = color
+        images[8, mask > 0] = color[::-1]
     images[3] = 255
     visible = np.arange(9) != 3
     pose = np.where(visible, 1.0, np.nan)
@@ -109,9 +119,9 @@ def test_shots_are_of_their_frames(recording, model, tmp_path):
         model, recording, {0: "", 3: "", 7: "the worst one"}, split_frames(9, [0.34, 0.33]), "cpu"
     )
     assert [shot.title for shot in shots] == [
-        "training frame 30",
-        "validation frame 39",
-        "test frame 51, the worst one",
+        "video frame 30, training part",
+        "video frame 39, validation part",
+        "video frame 51, test part, the worst one",
     ]
     assert (shots[1].renders == [255, 255, 255, 0]).all(), "nothing where the animal is not"
     for shot in (shots[0], shots[2]):
@@ -123,9 +133,25 @@ def test_shots_are_of_their_frames(recording, model, tmp_path):
     names = sorted(path.name for path in (tmp_path / "frames").iterdir())
     assert names == ["frame_000030.png", "frame_000039.png", "frame_000051.png"]
     figure = plot_shots(shots, recording.store.cameras, ["3"], "title")
+    drawn = np.reshape(figure.axes, (3, 2, 6))
+    for shot, rows in zip(shots, drawn, strict=True):
+        for row, pictures in zip(rows, (shot.images, shot.renders), strict=True):
+            for axis, picture, mask in zip(row, pictures, shot.masks, strict=True):
+                expected = picture[square_box(mask)][..., :3]
+                np.testing.assert_array_equal(axis.images[0].get_array(), expected)
     colors = [axis.title.get_color() for axis in figure.axes if axis.get_title()]
     assert colors == ["black"] * 3 + [HELDOUT_COLOR] + ["black"] * 2
     save_figure(tmp_path / "grid.png", figure, 40)
+
+
+def test_a_grid_of_many_shots_shows_some_and_says_so():
+    blank = np.zeros((1, 8, 8, 4), np.uint8)
+    shots = [Shot(n, f"video frame {n}", blank[..., :3], blank[..., 0], blank) for n in range(28)]
+    figure = plot_shots(shots, ["a"], [], "title")
+    titles = [part.get_suptitle() for part in figure.subfigs]
+    assert titles == [f"video frame {n}" for n in range(0, 28, 3)]
+    assert figure.get_suptitle() == "title: 10 of 28 chosen frames, evenly spread"
+    assert plot_shots(shots[:10], ["a"], [], "title").get_suptitle() == "title"
 
 
 # --- novel views -------------------------------------------------------------------------------
@@ -167,10 +193,10 @@ def test_absent_animals_are_refused(recording, model):
 def test_flights_keep_the_animal_in_the_middle(recording, model):
     for pictures, count in (
         (list(spin(model, recording, 0, "cpu")), TURNTABLE_VIEWS),
-        (list(bullet_time(model, recording, range(9), "cpu")), 8),
+        (list(bullet_time(model, recording, range(9), Flight(), 30.0, "cpu")), 8),
     ):
         assert len(pictures) == count
-        for picture in pictures:
+        for picture in (captioned[CAPTION_HEIGHT:] for captioned in pictures):
             rows, columns = np.nonzero((picture < 200).any(axis=-1))
             height, width = picture.shape[:2]
             assert abs(rows.mean() - height / 2) < 0.12 * height
@@ -178,6 +204,41 @@ def test_flights_keep_the_animal_in_the_middle(recording, model):
             edges = np.concatenate([picture[[0, -1]].ravel(), picture[:, [0, -1]].ravel()])
             assert (edges == 255).all(), "all of it is shown"
     assert np.abs(pictures[0].astype(int) - pictures[4]).mean() > 1, "from the other side"
+
+
+def test_time_runs_in_a_flight(recording, model, monkeypatch):
+    """Of a camera that stands still, the last moment has its colours the other way round."""
+    texts = []
+    monkeypatch.setattr(
+        novel_views, "captioned", lambda picture, text: texts.append(text) or picture
+    )
+    still = Flight(turns=0.0)
+    first, last = bullet_time(model, recording, [0, 3, 8], still, 30.0, "cpu")
+    assert texts == ["video frame 30, 1.00 s", "video frame 54, 1.80 s"]
+    (unmoved,) = bullet_time(model, recording, [0], still, 0.0, "cpu")
+    np.testing.assert_array_equal(first, unmoved)
+    assert texts[2] == "video frame 30", "of videos without a frame rate"
+    assert np.abs(first.astype(int) - last).mean() > 1
+    assert np.abs(first.astype(int) - last[..., ::-1]).mean() < 0.1
+
+
+def test_a_flight_rises_and_sinks_once_a_turn():
+    flight = Flight(turns=-2.0, pitch=(-10.0, 30.0))
+    angles = [flight.angles(share) for share in (0, 0.125, 0.25, 0.375, 0.5)]
+    expected = [(0, 10), (-90, -10), (-180, 10), (-270, 30), (-360, 10)]
+    np.testing.assert_allclose(angles, expected, atol=1e-9)
+
+
+def test_a_turntable_shows_the_frame_that_is_asked_for(recording, caplog):
+    table = metrics([0.1, 0.5, 0.9], [])
+    baseline = metrics([0.9, 0.5, 0.6], [])
+    assert turntable_frame(36, recording, table, baseline) == 2
+    assert turntable_frame("auto", recording, table, None) == 5
+    assert turntable_frame("auto", recording, table, baseline) == 6
+    assert not caplog.text
+    for number in (31, 39):  # no frame of it, and one without the animal
+        assert turntable_frame(number, recording, table, baseline) == 6
+        assert f"turntable names {number}, in which this recording has no animal" in caplog.text
 
 
 # --- three sides -------------------------------------------------------------------------------
@@ -237,5 +298,19 @@ def test_thickness_is_a_length(recording):
 
 def test_sides_are_drawn(recording, model, tmp_path):
     volume, gaussians = decode_frame(model, recording, 0, "cpu")
-    save_figure(tmp_path / "volumes.png", plot_sides(volume, gaussians, recording, "title"), 40)
+    faint = replace(gaussians, opacities=gaussians.opacities * 0.1)
+    figure = plot_sides(volume, faint, recording, "title")
+    rows = np.reshape([axis for axis in figure.axes if axis.images], (4, 3))
+    for axis, side in zip(rows.T, SIDES, strict=True):
+        carved, colors, refined, splats = (a.images[0] for a in axis)
+        expected = {
+            carved: thickness(volume, volume.features[:, 0].double().numpy(), side),
+            refined: thickness(volume, faint.opacities.double().numpy(), side),
+        }
+        for shown, values in expected.items():
+            np.testing.assert_allclose(shown.get_array(), values)
+            assert shown.get_clim() == (0, LENGTH / 2), "the same for every model"
+        np.testing.assert_array_equal(colors.get_array(), carved_colors(volume, side))
+        assert splats.get_array().shape[2] == 3
+    save_figure(tmp_path / "volumes.png", figure, 40)
     assert (tmp_path / "volumes.png").stat().st_size > 5000

@@ -390,12 +390,17 @@ def test_parts_make_the_masks_of_the_whole(tmp_path):
         for start, stop in pairwise(cuts):
             parts.append(tmp_path / f"{start}-{stop}.h5")
             part = range(start, stop, 2)
-            write_mask_part(parts[-1], [tmp_path / "v.mp4"], segmenters, None, frames, part)
+            write_mask_part(parts[-1], [tmp_path / "v.mp4"], segmenters, None, [0], frames, part)
         video = VideoInfo(tmp_path / "v.mp4", 24, WIDTH, HEIGHT, 30.0)
         made.append(np.stack(list(read_parts(parts, 0, video))))
     assert np.array_equal(*made)
+    shifted, part = tmp_path / "shifted.h5", range(2, 20, 2)
+    write_mask_part(shifted, [tmp_path / "v.mp4"], segmenters, None, [2], part, part)
+    late = np.stack(list(read_parts([shifted], 0, video)))
+    np.testing.assert_array_equal(late[6:20], made[0][6:20])
+    assert not late[:4].any(), "the camera's frame 4 is the recording's frame 2"
     assert not made[0][[0, 1, 3, 23]].any(), "frames that are not used are black"
     used = list(frames)
     assert np.median([iou(a, b) for a, b in zip(made[0][used], truth[used], strict=True)]) > 0.9
     with h5py.File(tmp_path / "10-24.h5") as file:
-        assert file["source_frames"][:].tolist() == list(range(10, 24, 2))
+        assert file["source_frames"][:, 0].tolist() == list(range(10, 24, 2))

@@ -1,21 +1,34 @@
 """The viewer: its page in a real browser, and its server."""
 
+import base64
 import io
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+import zstandard
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_json
 from pose_splatter.splats import Splats, write_splats
-from pose_splatter.viewer import as_rendered, covariances, durations, open_server, write_viewer
+from pose_splatter.viewer import (
+    ASPECT,
+    FIELD_OF_VIEW,
+    as_rendered,
+    covariances,
+    durations,
+    open_server,
+    viewpoint,
+    write_viewer,
+)
 
-from ..conftest import ring_rig
+from ..conftest import look_at, ring_rig
 
 CHROMIUM = Path("/usr/bin/chromium")
 # Software WebGL, and no network.
@@ -98,6 +111,54 @@ def test_the_page_is_one_file_and_always_the_same(export, viewer, tmp_path):
     assert (tmp_path / "viewer/index.html").read_text() == page
 
 
+def recorded(page: str) -> tuple[list[dict], bytes]:
+    """viser's messages in a page, in order, and the arrays that they refer to."""
+    data = base64.b64decode(re.search(r'__VISER_EMBED_DATA__="([^"]*)"', page)[1])
+    content = zstandard.ZstdDecompressor().decompressobj().decompress(data[8:])
+    start = 8 + int.from_bytes(content[:8], "little")
+    messages = msgspec.msgpack.decode(content[8:start])["messages"]
+    return [message for _, message in messages], content[-(-start // 8) * 8 :]
+
+
+def test_the_page_names_its_frames_and_cameras(viewer):
+    messages, _ = recorded((viewer / "index.html").read_text())
+    changes = [m["updates"] for m in messages if m["type"] == "SceneNodeUpdateMessage"]
+    texts = [change["text"] for change in changes if "text" in change]
+    # The first frame's is that of the label itself.
+    assert texts == ["video frame 5, 0.50 s", "video frame 9, 0.90 s"]
+    labels = {m["name"]: m["props"]["text"] for m in messages if m["type"] == "LabelMessage"}
+    assert labels["/frame"] == "video frame 3, 0.30 s"
+    assert labels["/cameras/1/name"] == "camera 1"
+    assert labels["/cameras/2/name"] == "camera 2 (held out)"
+
+
+def test_the_pages_splats_are_as_wide_as_they_are_rendered(viewer):
+    """viser's buffer: eight words a splat, of which three are its centre and three its covariance.
+
+    Lengths are in units of the viewer; the balls have a radius of 30.
+    """
+    messages, arrays = recorded((viewer / "index.html").read_text())
+    (shown,) = (m for m in messages if m["type"] == "GaussianSplatsMessage")
+    assert shown["props"]["buffer"]["__binary_index"] == 0
+    words = np.frombuffer(arrays[: 400 * 32], "<u4").reshape(400, 8)
+    centers = words[:, :3].copy().view("<f4")
+    variances = words[:, 4:7].copy().view("<f2")[:, [0, 3, 5]].astype(float)
+    radius = np.ptp(centers, axis=0).max() / 2
+    widths = 30 / radius * np.sqrt(variances)
+    np.testing.assert_allclose(widths, np.sqrt(16 + 0.3 * (10 / 3) ** 2), rtol=0.02)
+
+
+def test_the_page_opens_on_the_whole_rig():
+    rig = ring_rig(5)
+    place = viewpoint(rig.centers, closest=1.0)
+    x, y, z = look_at(place, np.zeros(3)) @ (rig.centers - place).T
+    slope = np.tan(FIELD_OF_VIEW / 2)
+    assert (z > 0).all()
+    assert max(*np.abs(x / z) / ASPECT, *np.abs(y / z)) == pytest.approx(0.9 * slope)
+    assert np.linalg.norm(viewpoint(rig.centers, closest=1e4)) == pytest.approx(1e4)
+    assert viewpoint(np.array([[100.0, 0, 0]]), closest=1.0)[0] < -50, "not past the camera"
+
+
 def pixels_like(picture: np.ndarray, color: tuple[int, ...], tolerance: int = 60) -> int:
     return int((np.abs(picture.astype(int) - color).max(axis=-1) < tolerance).sum())
 
@@ -118,24 +179,24 @@ def test_the_page_plays_in_a_browser(address):
         slider = page.locator(".mantine-Slider-root")
         slider.wait_for(timeout=60_000)
         page.keyboard.press("Space")  # pause
+        orange = pixels_like(wait_for(page, ORANGE, 20, tolerance=20), ORANGE, tolerance=20)
+        page.mouse.move(320, 200)
+        for _ in range(7):  # closer to the animal
+            page.mouse.wheel(0, -240)
+            page.wait_for_timeout(100)
         counts = []
         for place, color in zip((0.1, 0.5, 0.9), FRAMES.values(), strict=True):
             box = slider.bounding_box()
             page.mouse.click(box["x"] + place * box["width"], box["y"] + box["height"] / 2)
             picture = wait_for(page, color, 500)
             counts.append([pixels_like(picture, other) for other in FRAMES.values()])
-        page.mouse.move(400, 200)
-        for _ in range(14):  # away from the animal, until the rig is in view
-            page.mouse.wheel(0, 240)
-            page.wait_for_timeout(100)
-        orange = pixels_like(wait_for(page, ORANGE, 20, tolerance=20), ORANGE, tolerance=20)
         browser.close()
     assert not errors
     assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [address]
     own = np.diag(counts)
     assert (own > 500).all(), counts
     assert (np.array(counts) - np.diag(own) < 20).all(), "no frame shows another's splats"
-    assert orange > 20, "the held-out camera is orange"
+    assert orange > 20, "the rig is in view, and its held-out cameras are orange"
 
 
 def wait_for(page, color: tuple[int, ...], count: int, tolerance: int = 60) -> np.ndarray:

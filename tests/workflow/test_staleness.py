@@ -41,8 +41,9 @@ ONE_METRICS = {
 ONE_RENDER = {"render": 1, "camera_videos": 1} | ONE_METRICS
 ONE_EXPORT = {"export_gaussians": 1, "viewer": 1}
 ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_EXPORT | ONE_RENDER
-# The other experiment's analysis holds it against the baseline.
-OF_BASELINE = {"analysis": 2}
+# The other experiment's analysis holds it against the baseline, and its pictures show the frame
+# that is typical of the baseline.
+OF_BASELINE = {"analysis": 2, "truth_against_prediction": 2, "volumes": 2, "novel_views": 2}
 
 
 def test_nothing_changed_reruns_nothing(finished):
@@ -81,7 +82,7 @@ CONFIG = {
     "what is run": ({"run": ["baseline"]}, COMPARE),
     "baseline of the comparison": (
         {"comparison": {"baseline": "ablation"}},
-        {"analysis": 2} | COMPARE,
+        OF_BASELINE | COMPARE,
     ),
     "smoothing": ({"presets": {"default": {"smoothing": 2.0}}}, TRACK),
     "split": (
@@ -96,6 +97,8 @@ CONFIG = {
     ),
     "frames to export": ({"export": {"count": 2}}, EXPORT | {"all": 1}),
     "frames to draw": ({"visualization": {"frames": [3]}}, {"chosen_frames": 2, "all": 1}),
+    "turntable": ({"visualization": {"turntable": 20}}, {"novel_views": 2, "all": 1}),
+    "flight": ({"visualization": {"flight": {"turns": 2}}}, {"novel_views": 2, "all": 1}),
     "device": ({"device": "cpu"}, TRAIN),
     "another experiment": (
         {
@@ -183,7 +186,12 @@ FILES = {
         | {"camera_videos": 2, "viewer": 2}
         | PICTURES,
     ),
-    "movies.py": (f"{PACKAGE}/movies.py", append, {"camera_videos": 2, "novel_views": 2, "all": 1}),
+    "comparison_plots.py": (f"{PACKAGE}/comparison_plots.py", append, COMPARE),
+    "movies.py": (
+        f"{PACKAGE}/movies.py",
+        append,
+        {"camera_videos": 2, "novel_views": 2, "volumes": 2, "all": 1},
+    ),
     "views.py": (f"{PACKAGE}/views.py", append, {"volumes": 2, "novel_views": 2, "all": 1}),
     "gallery.py": (f"{PACKAGE}/gallery.py", append, {"chosen_frames": 2, "all": 1}),
     "synchronization.py": (

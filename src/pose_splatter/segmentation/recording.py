@@ -30,7 +30,7 @@ from pose_splatter.segmentation.foreground import (
 )
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.video import VideoInfo, read_frames
+from pose_splatter.video import VideoInfo, read_frames, shifted
 
 Segmenter = Callable[[UInt8[ndarray, "height width 3"]], UInt8[ndarray, "height width"]]
 """Anything that makes a mask (0 or 1) of a picture."""
@@ -74,10 +74,13 @@ def write_mask_part(
     videos: Sequence[str | Path],
     segmenters: Sequence[Segmenter],
     vote: Vote | None,
+    offsets: Sequence[int],
     frames: range,
     part: range,
 ) -> None:
     """Write the masks of `part`, a run of the recording's `frames`, as /masks (frame camera h w).
+
+    /source_frames (frame camera) are their numbers in the cameras' videos, by their `offsets`.
 
     One frame before and one after the part are looked at too, so that the masks are the same
     however the recording is cut into parts.
@@ -90,10 +93,10 @@ def write_mask_part(
     wanted = frames[max(first - 1, 0) : last + 2]
     skipped = first - max(first - 1, 0)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as store:
-        store["source_frames"] = np.asarray(part, np.int64)
+        store["source_frames"] = np.asarray(part, np.int64)[:, None] + np.asarray(offsets)
         streams = [
-            steady(map(segmenter, read_frames(video, wanted)))
-            for video, segmenter in zip(videos, segmenters, strict=True)
+            steady(map(segmenter, read_frames(video, shifted(wanted, offset))))
+            for video, segmenter, offset in zip(videos, segmenters, offsets, strict=True)
         ]
         joined = enumerate(zip(*streams, strict=True), -skipped)
         for index, views in track(joined, "making masks", len(wanted)):
@@ -124,7 +127,7 @@ def read_parts(
         places = {
             int(number): (store["masks"], index)
             for store in stores
-            for index, number in enumerate(store["source_frames"][:])
+            for index, number in enumerate(store["source_frames"][:, camera])
         }
         black = np.zeros((video.height, video.width), np.uint8)
         for number in range(video.n_frames):

@@ -1,0 +1,447 @@
+"""Every verdict of `pose-splatter check`, provoked once, and that a sound recording passes."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
+from pose_splatter.checkup import (
+    CHECKS,
+    Sample,
+    check_agreement,
+    check_masks,
+    check_up,
+    check_up_direction,
+    check_view,
+)
+from pose_splatter.cli import main, read_config
+
+from ..conftest import look_at, ring_rig, silhouettes, walking_balls, write_video
+
+SETTINGS = {"heldout_cameras": [], "up": "auto"}
+
+
+def sample_of(rig: CameraRig, masks: np.ndarray, scale: int = 1) -> Sample:
+    """Masks (frame camera h w) as if they had been read from files."""
+    border = np.concatenate(
+        [masks[..., 0, :], masks[..., -1, :], masks[..., 0], masks[..., -1]], axis=-1
+    )
+    pictures = np.random.default_rng(0).integers(100, 200, (*masks.shape, 3), np.uint8)
+    grey = np.zeros(masks.shape[:2])
+    frames = tuple(range(len(masks)))
+    covered = masks.mean(axis=(2, 3))
+    return Sample(frames, rig, scale, pictures, masks, covered, border.mean(axis=-1), grey)
+
+
+@pytest.fixture(scope="module")
+def masks() -> np.ndarray:
+    return np.stack([silhouettes(ring_rig(), balls, 25.0) for balls in walking_balls(30)[::5]])
+
+
+@pytest.fixture
+def workspace(tmp_path, small_recording) -> Path:
+    """A folder with a config and the files of walking balls, to be spoilt."""
+    for path in small_recording.iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    config = {
+        "recordings": {
+            "balls": {
+                "calibration": "calibration.h5",
+                "cameras": list(range(6)),
+                "videos": "video{camera}.mp4",
+                "masks": "mask{camera}.mp4",
+                "heldout_cameras": [1],
+            }
+        },
+        "presets": {"default": {"downsample": 1}},
+        "defaults": {"preset": "default", "train": ["balls"], "apply": ["balls"]},
+        "experiments": {"plain": {}},
+    }
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def check(folder: Path, monkeypatch, **changes):
+    """The checkup of the recording with some settings changed; its verdicts by name too."""
+    config = read_config(folder)
+    config["recordings"]["balls"] |= changes
+    monkeypatch.chdir(folder)
+    done = check_up("balls", config)
+    return done, {verdict.name: verdict for verdict in done.verdicts}
+
+
+def expect(found, name: str, level: str, *words: str) -> None:
+    """A verdict of that level says all these words, and what to do about it."""
+    verdict = found[name]
+    assert verdict.level == level, verdict
+    for word in words:
+        assert word in verdict.message, verdict.message
+    assert verdict.fix
+
+
+def test_a_sound_recording_passes(workspace, monkeypatch):
+    done, found = check(workspace, monkeypatch)
+    assert tuple(found) == CHECKS
+    assert [v for v in done.verdicts if v.level != "ok"] == []
+    assert not done.failed
+    assert done.waiting == ()
+    assert "recording balls, 6 cameras, held out: 1" in found["configuration"].message
+    assert "160 x 120 pixels, 30 frames/s; 30 frames" in found["videos"].message
+    assert "by place" in found["calibration"].message
+    assert found["up"].message.startswith("up is (0.00, 0.00, 1.00)") or "1.00)" in str(found["up"])
+    assert done.draw is not None
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_a_missing_file(workspace, monkeypatch):
+    (workspace / "mask4.mp4").unlink()
+    done, found = check(workspace, monkeypatch)
+    expect(found, "files", "error", "mask4.mp4: no such file")
+    assert done.failed
+    assert done.draw is None
+    assert done.waiting == CHECKS[2:]
+
+
+def test_a_file_that_is_no_video(workspace, monkeypatch):
+    (workspace / "video2.mp4").write_text("no video")
+    _, found = check(workspace, monkeypatch)
+    expect(found, "videos", "error", "video2.mp4: cannot read the video")
+
+
+def test_masks_of_another_size(workspace, monkeypatch):
+    write_video(workspace / "mask3.mp4", np.zeros((30, 60, 80), np.uint8))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "videos", "error", "mask3.mp4: frames are 80 x 60 pixels")
+    assert "5 to carve with" in found["cameras"].message  # what does not depend on it is still said
+
+
+def test_videos_that_stop_early(workspace, monkeypatch):
+    write_video(workspace / "video5.mp4", np.full((10, 120, 160, 3), 100, np.uint8))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "videos", "error", "video5.mp4: the video's last frame is 9")
+
+
+def test_videos_that_differ_a_little(workspace, monkeypatch):
+    """Two frames fewer are left out, and said."""
+    write_video(workspace / "video5.mp4", np.full((28, 120, 160, 3), 100, np.uint8))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "videos", "warning", "video5.mp4: the video stops 2 frames before others")
+
+
+@pytest.mark.parametrize(
+    ("heldout", "words"),
+    [(["1", "2", "3", "4"], "2 cameras are left to carve with"), ([], "none held out")],
+)
+def test_the_number_of_cameras(workspace, monkeypatch, heldout, words):
+    _, found = check(workspace, monkeypatch, heldout_cameras=heldout)
+    expect(found, "cameras", "warning", words)
+
+
+def write_calibration(folder: Path, rig: CameraRig) -> None:
+    with h5py.File(folder / "calibration.h5", "w") as file:
+        file["camera_parameters/intrinsic"] = rig.intrinsics - INTEGER_PIXEL_CENTRES
+        file["camera_parameters/rotation"] = rig.rotations
+        file["camera_parameters/translation"] = rig.translations
+
+
+def test_a_calibration_of_another_size(workspace, monkeypatch, rig):
+    write_calibration(workspace, replace(rig, intrinsics=rig.intrinsics * [[2.0], [2.0], [1.0]]))
+    done, found = check(workspace, monkeypatch)
+    expect(found, "calibration", "error", "do not fit its video of 160 x 120 pixels")
+    assert done.waiting == CHECKS[5:]
+
+
+def test_millimetres_among_metres(workspace, monkeypatch, rig):
+    translations = rig.translations.copy()
+    translations[2] /= 1000
+    write_calibration(workspace, replace(rig, translations=translations))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "calibration", "error", "camera 2 is 1 from the world's origin")
+
+
+def test_a_file_that_is_no_calibration(workspace, monkeypatch):
+    (workspace / "calibration.h5").write_text("no calibration")
+    _, found = check(workspace, monkeypatch)
+    expect(found, "calibration", "error", "calibration.h5: cannot read the calibration")
+
+
+@pytest.mark.parametrize(("shade", "words"), [(0, "shows black"), (90, "shows one and the same")])
+def test_pictures_that_show_nothing(workspace, monkeypatch, shade, words):
+    write_video(workspace / "video2.mp4", np.full((30, 120, 160, 3), shade, np.uint8))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "pictures", "error", f"camera 2 {words}")
+
+
+# --- masks -------------------------------------------------------------------------------------
+
+
+def test_masks_that_are_inverted(masks):
+    masks = masks.copy()
+    masks[:, [1, 4]] = 1 - masks[:, [1, 4]]
+    (verdict,) = check_masks(sample_of(ring_rig(), masks))
+    expect({"masks": verdict}, "masks", "error", "cameras 1, 4 is white around a black animal")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1, "camera 3 is white all over"), (0, "camera 3 is black in all 6")]
+)
+def test_masks_that_are_all_on_or_off(masks, value, words):
+    masks = masks.copy()
+    masks[:, 3] = value
+    (verdict,) = check_masks(sample_of(ring_rig(), masks))
+    expect({"masks": verdict}, "masks", "error", words)
+
+
+def test_masks_that_are_grey(masks):
+    sample = sample_of(ring_rig(), masks)
+    sample.grey[:, 2] = 0.2
+    (verdict,) = check_masks(sample)
+    expect({"masks": verdict}, "masks", "error", "camera 2 is grey in part")
+
+
+def test_masks_that_are_empty_at_times(masks):
+    masks = masks.copy()
+    masks[3, 2] = 0
+    (verdict,) = check_masks(sample_of(ring_rig(), masks))
+    expect({"masks": verdict}, "masks", "warning", "camera 2 is empty where others", "frame 3")
+
+
+def test_masks_in_pieces(masks):
+    masks = masks.copy()
+    masks[:, 2, 5:25, 5:25] = 1
+    (verdict,) = check_masks(sample_of(ring_rig(), masks))
+    expect({"masks": verdict}, "masks", "warning", "camera 2 is in pieces")
+
+
+def test_masks_of_much_else(masks):
+    masks = masks.copy()
+    masks[:, 2, 10:110, 10:150] = 1
+    (verdict,) = check_masks(sample_of(ring_rig(), masks))
+    expect({"masks": verdict}, "masks", "warning", "camera 2 covers 73% of the picture")
+
+
+def test_masks_from_pictures_on_disk(workspace, monkeypatch):
+    """One HDF5 file for all cameras: no mask videos, so timing waits for the workflow."""
+    with h5py.File(workspace / "masks.h5", "w") as file:
+        balls = walking_balls(30)
+        views = [silhouettes(ring_rig(), frame, radius=22) for frame in balls]
+        file["masks"] = np.stack(views)
+    done, found = check(workspace, monkeypatch, masks="masks.h5")
+    assert not done.failed
+    assert found["agreement"].level == "ok"
+    expect(found, "synchronization", "warning", "not looked at")
+
+
+# --- do they fit the calibration? --------------------------------------------------------------
+
+
+def test_cameras_in_another_order(workspace, monkeypatch):
+    """By place: the calibration's third camera is then given the fifth one's video."""
+    done, found = check(workspace, monkeypatch, cameras=["0", "1", "4", "3", "2", "5"])
+    expect(found, "agreement", "error", "cameras 4 and 2 seem to be swapped")
+    assert "cameras: [0, 1, 2, 3, 4, 5]" in found["agreement"].fix
+    assert "up" in done.waiting
+    assert len(done.draw().axes) == 4 * 6 + 3  # frames in cameras, rig, path, colour bar
+
+
+def test_a_mirrored_calibration(workspace, monkeypatch, rig):
+    mirror = np.diag([-1.0, 1.0, 1.0])
+    rotations = mirror @ rig.rotations @ mirror
+    write_calibration(
+        workspace, replace(rig, rotations=rotations, translations=rig.translations @ mirror)
+    )
+    _, found = check(workspace, monkeypatch)
+    expect(found, "agreement", "error", "mirror images of each other")
+
+
+def test_a_camera_that_moved(masks, rig):
+    translations = rig.translations.copy()
+    translations[4] += [0, 90.0, 0]
+    verdict = check_agreement(sample_of(replace(rig, translations=translations), masks), [])
+    expect({"agreement": verdict}, "agreement", "error", "camera 4 does not fit the others")
+
+
+def test_a_held_out_camera_that_is_wrong(masks, rig):
+    """It does not carve, but is looked at: evaluation would be of nothing."""
+    aside = walking_balls(30)[::5] + np.array([60.0, -40.0, 30.0])
+    masks = np.stack([silhouettes(rig, balls, 25.0) for balls in aside])
+    masks[:, 1] = masks[:, 1, ::-1, ::-1]
+    verdict = check_agreement(sample_of(rig, masks), ["1"])
+    expect({"agreement": verdict}, "agreement", "error", "the video of camera 1 is upside down")
+
+
+def test_masks_that_fit_only_roughly(masks, rig):
+    """In every frame another camera misses half of the animal: none is to blame."""
+    eaten = masks.copy()
+    for frame in range(6):
+        columns = np.flatnonzero(masks[frame, frame].any(axis=0))
+        eaten[frame, frame, :, : columns[int(0.55 * len(columns))]] = 0
+    verdict = check_agreement(sample_of(rig, eaten), [])
+    expect({"agreement": verdict}, "agreement", "warning", "fit only roughly")
+
+
+def test_an_animal_that_is_nowhere_whole(masks, rig):
+    masks = masks.copy()
+    masks[::2, 0] = 0
+    masks[1::2, 1] = 0
+    verdict = check_agreement(sample_of(rig, masks), [])
+    expect({"agreement": verdict}, "agreement", "error", "in none of 6 frames")
+
+
+def test_a_camera_that_is_late(workspace, monkeypatch):
+    """It began five frames after the others: they see the animal further back by then."""
+    balls, rig = walking_balls(40), ring_rig()
+    for camera in range(6):
+        late = 5 if camera == 2 else 0
+        masks = np.stack([silhouettes(rig, b, 22.0)[camera] for b in balls[late : late + 30]])
+        write_video(workspace / f"mask{camera}.mp4", masks * np.uint8(255))
+    done, found = check(workspace, monkeypatch)
+    expect(found, "synchronization", "error", "camera 2 is off by 5 frames")
+    assert "frame_offsets: {2: -5}" in found["synchronization"].fix
+    assert done.failed
+
+
+# --- the animal in the world -------------------------------------------------------------------
+
+
+def test_cameras_that_stand_below(rig, masks):
+    """A glass floor, filmed from beneath."""
+    flipped = [look_at(center * [1, 1, -1], np.zeros(3)) for center in rig.centers]
+    rotations = np.stack(flipped)
+    below = replace(
+        rig,
+        rotations=rotations,
+        translations=-np.einsum("cij,cj->ci", rotations, rig.centers * [1, 1, -1]),
+    )
+    masks = np.stack([silhouettes(below, balls, 25.0) for balls in walking_balls(30)[::5]])
+    _, verdict = check_up_direction(sample_of(below, masks), SETTINGS)
+    expect({"up": verdict}, "up", "warning", "most cameras would then stand below")
+
+
+def test_an_animal_that_stays_does_not_show_the_floor(rig):
+    """Up and down on one spot: the path is a vertical line."""
+    rearing = [np.array([[0.0, 0, z], [10, 0, z]]) for z in range(0, 60, 10)]
+    masks = np.stack([silhouettes(rig, balls, 25.0) for balls in rearing])
+    _, verdict = check_up_direction(sample_of(rig, masks), SETTINGS)
+    assert verdict.name == "up"
+    up, _ = check_up_direction(sample_of(rig, masks), SETTINGS)
+    assert up[2] > 0.5
+
+
+def test_up_from_a_file_that_is_wrong(tmp_path, masks, rig):
+    (tmp_path / "up.txt").write_text("1 2 3\n")
+    settings = {**SETTINGS, "up": str(tmp_path / "up.txt")}
+    _, verdict = check_up_direction(sample_of(rig, masks), settings)
+    expect({"up": verdict}, "up", "error", "rows have 3 numbers")
+
+
+def test_up_that_is_not_where_the_cameras_say(tmp_path, masks, rig):
+    (tmp_path / "up.txt").write_text("0 0 0 1 0.2 0.2\n")
+    settings = {**SETTINGS, "up": str(tmp_path / "up.txt")}
+    _, verdict = check_up_direction(sample_of(rig, masks), settings)
+    expect({"up": verdict}, "up", "warning", "degrees from what the cameras' own tilt says")
+
+
+@pytest.mark.parametrize(("downsample", "words"), [(3, "coarse"), (1, "ok")])
+def test_pictures_that_are_too_small(workspace, monkeypatch, downsample, words):
+    text = (workspace / "config/config.yaml").read_text()
+    text = text.replace("downsample: 1", f"downsample: {downsample}")
+    (workspace / "config/config.yaml").write_text(text)
+    _, found = check(workspace, monkeypatch)
+    if words == "ok":
+        assert found["size"].level == "ok"
+    else:
+        expect(found, "size", "warning", words)
+        assert "downsample: 1" in found["size"].fix or "nearer" in found["size"].fix
+
+
+def test_an_animal_that_is_cut_off(masks, rig):
+    masks = np.roll(masks, -70, axis=3)
+    masks[..., -40:] = 0
+    sample = sample_of(rig, masks)
+    verdict = check_view(sample, [])
+    expect({"view": verdict}, "view", "error", "cut off at the picture's edge")
+    some = sample.masks.copy()
+    some[:, 1:] = silhouettes(rig, walking_balls(30)[0], 25.0)[1:]
+    verdict = check_view(sample_of(rig, some), ["0"])
+    expect({"view": verdict}, "view", "warning", "camera 0")
+
+
+def test_an_animal_that_is_round(workspace, monkeypatch):
+    balls, rig = walking_balls(30).mean(axis=1, keepdims=True), ring_rig()
+    for camera in range(6):
+        masks = np.stack([silhouettes(rig, b, 40.0)[camera] for b in balls])
+        write_video(workspace / f"mask{camera}.mp4", masks * np.uint8(255))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "heading", "warning", "nearly round")
+
+
+def test_an_animal_that_grows(workspace, monkeypatch):
+    """Masks that lose much of it now and then."""
+    balls, rig = walking_balls(30), ring_rig()
+    for camera in range(6):
+        views = [
+            silhouettes(rig, b, 22.0 if n % 10 < 5 else 7.0)[camera] for n, b in enumerate(balls)
+        ]
+        write_video(workspace / f"mask{camera}.mp4", np.stack(views) * np.uint8(255))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "size", "warning", "the hull's volume goes from")
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def test_the_command_prints_verdicts_and_draws_a_sheet(workspace, capsys):
+    assert main(["check", "--directory", str(workspace)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1].rstrip(":") for line in lines[:13]] == list(CHECKS)
+    assert all(line.startswith("ok  ") for line in lines[:13])
+    sheet = workspace / "results/recordings/balls/check/contact_sheet.png"
+    assert lines[-1] == f"Look at {sheet}"
+    assert sheet.stat().st_size > 10_000
+
+
+def test_the_command_fails_where_anything_does(workspace, tmp_path, capsys):
+    """Settings of a file laid over config; the exit code tells scripts."""
+    over = tmp_path / "over.yaml"
+    over.write_text("recordings: {balls: {videos: 'nowhere/{camera}.mp4'}}")
+    code = main(["check", "--directory", str(workspace), "--config", str(over)])
+    assert code == 1
+    out = capsys.readouterr().out
+    assert "error    files: nowhere/0.mp4: no such file, and 5 more" in out
+    assert "-> correct videos or cameras in config" in out
+    assert "Not looked at until that is mended: videos, cameras," in out
+    assert "contact_sheet" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such file; name with --config"),
+        (["--recording", "rat"], "config: recordings has no 'rat'; known are balls"),
+    ],
+)
+def test_what_cannot_be_checked(workspace, capsys, options, words):
+    assert main(["check", "--directory", str(workspace), *options]) == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+
+
+def test_one_recording_must_be_meant(workspace, capsys, tmp_path):
+    over = tmp_path / "more.yaml"
+    own = {"calibration": "c.h5", "cameras": [0, 1], "videos": "{camera}", "masks": "{camera}"}
+    over.write_text(yaml.safe_dump({"recordings": {"a": own, "b": own}}))
+    config = yaml.safe_load((workspace / "config/config.yaml").read_text())
+    config["recordings"]["second"] = own
+    (workspace / "config/config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["check", "--directory", str(workspace), "--config", str(over)]) == 1
+    assert "name one with --recording" in capsys.readouterr().err

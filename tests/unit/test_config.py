@@ -163,7 +163,7 @@ def test_the_person_is_made_from_raw_videos_with_a_camera_held_out(config):
     assert recording["masks"] == "auto"
     assert recording["up"] == "auto"
     assert len(recording["cameras"]) == 4
-    assert recording["heldout_cameras"] == ["cam04"]
+    assert recording["heldout_cameras"] == ["cam03"]
     assert settings["experiments"]["person"]["apply"] == ["pose2sim"]
 
 

@@ -81,6 +81,8 @@ def test_a_letterboxed_video_comes_back_to_its_own_size(tmp_path):
     rng = np.random.default_rng(0)
     blobs = cv2.GaussianBlur(rng.uniform(0, 255, (160, 204, 3)), (0, 0), 6)
     original = cv2.normalize(blobs, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    first_pixels_corner = letterbox((204, 160), (160, 200)) @ [-0.5, -0.5, 1]
+    assert np.allclose(first_pixels_corner, [-0.5, (200 - 160 * 160 / 204) / 2 - 0.5])
     boxed = cv2.warpAffine(original, letterbox((204, 160), (160, 200)), (160, 200))
     bars = (200 - round(160 * 160 / 204)) // 2
     assert not boxed[: bars - 1].any()

@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from snakemake.exceptions import WorkflowError
 
 from pose_splatter import provenance
+from pose_splatter.cameras import WORLD_AXES
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.masks import find_masks
@@ -189,7 +190,7 @@ def calibration_files(wildcards):
 def lines_file(wildcards):
     """The file of vertical lines, where a recording has one."""
     up = section_of("recording", wildcards.recording)["up"]
-    return [] if up == "auto" else existing(up, wildcards.recording, "up")
+    return [] if up in ("auto", *WORLD_AXES) else existing(up, wildcards.recording, "up")
 
 
 def preset_of(wildcards):

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pose_splatter.cameras import filmed_pixels
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.segmentation.background import (
     background_of,
@@ -305,6 +306,16 @@ def test_distorted_cameras_vote_where_they_see(rig, masks):
         for u, v in pixels[:, 0]:
             cv2.circle(seen[camera], (round(u), round(v)), 6, 1, -1)
     assert np.array_equal(Vote.of(distorted, range(6), grid=48)(seen), seen)
+
+
+def test_fisheye_cameras_vote_where_they_see(rig, masks):
+    strong = np.tile([0.3, -0.1, 0.0, 0.0], (6, 1))
+    fisheye = replace(rig, distortions=strong, fisheye=rig.names)
+    seen = np.zeros_like(masks)
+    for camera in range(6):
+        for u, v in filmed_pixels(fisheye, camera, walking_balls(30)[10]):
+            cv2.circle(seen[camera], (round(u), round(v)), 6, 1, -1)
+    assert np.array_equal(Vote.of(fisheye, range(6), grid=48)(seen), seen)
 
 
 def test_held_out_cameras_have_no_vote_and_keep_their_pieces_whole(rig, masks):

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
-from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
+from pose_splatter.cameras import CameraRig, filmed_pixels
 from pose_splatter.carving import candidate_views
 
 GRID = 96  # voxels along the edge of the cube that holds all that the cameras look at
@@ -129,13 +129,7 @@ def _places(
 ) -> Int32[ndarray, " voxel"]:
     """The cell of each point in a camera as it films, with its distortion and skew."""
     plain, depths = rig.subset([camera]).project(points)
-    pixels = plain[0]
-    if rig.distortions[camera].any():
-        K, (turn, _) = rig.intrinsics[camera], cv2.Rodrigues(rig.rotations[camera])
-        shifted, distortion = K - INTEGER_PIXEL_CENTRES, rig.distortions[camera]
-        seen, _ = cv2.projectPoints(points, turn, rig.translations[camera], shifted, distortion)
-        pixels = seen[:, 0] + 0.5
-        pixels[:, 0] += K[0, 1] * (pixels[:, 1] - K[1, 2]) / K[1, 1]  # the skew, which it ignores
+    pixels = filmed_pixels(rig, camera, points)
     size = np.array([rig.width, rig.height])
     # Far outside the picture, the polynomial of the distortion may lead back into it.
     near = (np.abs(plain[0] - size / 2) < size).all(axis=1) & (depths[0] > 0)

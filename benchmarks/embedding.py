@@ -1,17 +1,25 @@
-"""Print what the embedding is good for on the demo, whose truth is known.
+"""Print what the embedding is good for where the truth is known: on the demo, or on a longer one.
 
-    python benchmarks/embedding.py [results] [--weights resnet18-f37072fd.pth] [--parts 2]
+    python benchmarks/embedding.py [demo] [--results results] [--weights resnet18-f37072fd.pth]
 
-It looks at every second frame, by all encoders, and keeps what they said in
-results/embedding_benchmark (10 s a frame and process; an interrupted run goes on); the tasks
-(embedding_tasks.py) take minutes. It prints a table, and writes it to benchmarks/embedding.json.
+    MUJOCO_GL=osmesa python resources/demo/render.py --out resources/long --frames 720 --fps 6
+    snakemake --configfile config/config.yaml benchmarks/long.yaml -- \\
+      results/recordings/long/sparse/images.zarr results/recordings/long/sparse/crop.json
+    python benchmarks/embedding.py long
+
+The demo is ten seconds, of which it looks at every second frame. `long` shows the same rat for two
+minutes, in which headings come again; rendering it takes a quarter of an hour (resources/demo).
+Either is seen by the model that was trained on the demo's first third, and by all encoders; what
+they said is kept in results/embedding_benchmark (10 s a frame and process; an interrupted run goes
+on). The tasks (embedding_tasks.py) take minutes. Prints a table, and writes it to
+benchmarks/embedding_{recording}.json.
 """
 
 import argparse
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +32,7 @@ from demo import FILES, ROOT, configuration
 from embedding_tasks import (
     GROUPS,
     Representation,
+    Trial,
     Truth,
     behaviour_chance,
     evaluate,
@@ -43,14 +52,36 @@ from pose_splatter.progress import track
 from pose_splatter.rendering import apply_model
 
 SPHERES = {azimuths: ViewSphere.of_degree(azimuths=azimuths) for azimuths in (8, 16)}
-# Every second of 300: frames that follow each other are almost the same.
-FRAMES = range(0, 300, 2)
+# The adversary's strengths that are compared, beside the one of the config.
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 
 
-def open_demo(results: Path) -> tuple[PoseSplatter, Recording]:
-    """The baseline's model and the recording, from a finished `make demo`."""
-    heldout = {"demo": configuration()["recordings"]["demo"]["heldout_cameras"]}
-    paths = [[results / Path(file).relative_to("results")] for file in FILES]
+@dataclass(frozen=True)
+class Source:
+    """A recording by a preset, of which frames something is asked, how many a second, and folds."""
+
+    name: str
+    preset: str
+    frames: range
+    rate: float
+    folds: int
+
+
+SOURCES = {
+    # Every second one: frames that follow each other are almost the same.
+    "demo": Source("demo", "default", range(0, 300, 2), 15.0, 3),
+    "long": Source("long", "sparse", range(720), 6.0, 4),
+}
+
+
+def open_recording(results: Path, source: Source) -> tuple[PoseSplatter, Recording]:
+    """The baseline's model and a recording, preprocessed by the workflow."""
+    heldout = {source.name: configuration()["recordings"]["demo"]["heldout_cameras"]}
+    moved = (
+        file.replace("/demo/", f"/{source.name}/").replace("/default/", f"/{source.preset}/")
+        for file in FILES
+    )
+    paths = [[results.parent / file] for file in moved]
     names = ("images", "center_rotation", "crop", "cameras", "vertical_lines")
     files = SimpleNamespace(**dict(zip(names, paths, strict=True)))
     checkpoint = results / "experiments/baseline/checkpoint.pt"
@@ -59,30 +90,30 @@ def open_demo(results: Path) -> tuple[PoseSplatter, Recording]:
 
 
 def encode_frames(
-    results: Path, encoders: dict[str, Path | None], frames: range, folder: Path
+    results: Path, source: Source, encoders: dict[str, Path | None], frames: range, folder: Path
 ) -> None:
     """Encode frames seen from all sides; what is in `folder` already is left as it is.
 
     A frame is looked at twice: turned with the animal, as the workflow does, and as it stands in
     the world. All encoders see the same pictures.
     """
-    model, recording = open_demo(results)
-    networks = {name: make_encoder(name, "cpu", path) for name, path in encoders.items()}
+    model, recording = open_recording(results, source)
+    networks = {encoder: make_encoder(encoder, "cpu", path) for encoder, path in encoders.items()}
     size = configuration()["embedding"]["view_size"]
     for frame in track(frames, "looking", len(frames)):
-        missing = [name for name in encoders if not _path(folder, name, frame).exists()]
+        missing = [encoder for encoder in encoders if not _path(folder, encoder, frame).exists()]
         if not missing:
             continue
         turned = pictures(model, recording, frame, SPHERES[16], size, turn=True)
         start = time.perf_counter()
         world = pictures(model, recording, frame, SPHERES[8], size, turn=False)
         looking = time.perf_counter() - start
-        for name in missing:
-            encoded = networks[name](turned).numpy()
+        for encoder in missing:
+            encoded = networks[encoder](turned).numpy()
             start = time.perf_counter()
-            encoded_world = networks[name](world).numpy()
+            encoded_world = networks[encoder](world).numpy()
             seconds = np.array([looking, time.perf_counter() - start])
-            path = _path(folder, name, frame)
+            path = _path(folder, encoder, frame)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_npz(path, turned=encoded, world=encoded_world, seconds=seconds)
 
@@ -108,9 +139,11 @@ def _path(folder: Path, encoder: str, frame: int) -> Path:
     return folder / encoder / f"{frame:03d}.npz"
 
 
-def read_views(folder: Path, encoder: str, key: str) -> Float[ndarray, "frame view channel"]:
+def read_views(
+    folder: Path, encoder: str, frames: range, key: str
+) -> Float[ndarray, "frame view channel"]:
     """What an encoder said of all frames, `turned` or in the `world`."""
-    return np.stack([np.load(_path(folder, encoder, frame))[key] for frame in FRAMES])
+    return np.stack([np.load(_path(folder, encoder, frame))[key] for frame in frames])
 
 
 def every_other(
@@ -134,31 +167,33 @@ def phases(views: ndarray, azimuths: int) -> Float[ndarray, "frame feature"]:
 
 
 def representations(
-    folder: Path, encoders: Iterable[str], recording: Recording, mu: float
+    folder: Path, encoders: Iterable[str], recording: Recording, frames: range, mu: float
 ) -> dict[str, Representation]:
     """The embedding by every encoder, what it is without one of its parts, and what is simpler."""
     found = {}
     for name in encoders:
-        turned, world = (read_views(folder, name, key) for key in ("turned", "world"))
+        turned, world = (read_views(folder, name, frames, key) for key in ("turned", "world"))
         eight = every_other(turned)
         found[f"{name}, 8 azimuths"] = Representation(magnitudes(eight, 8), mu)
         found[f"{name}, 16 azimuths"] = Representation(magnitudes(turned, 16), mu)
+        for strength in STRENGTHS:
+            found[f"{name}, mu {strength:g}"] = Representation(magnitudes(eight, 8), strength)
         found[f"{name}, plain PCA"] = Representation(magnitudes(eight, 8), 0.0)
         found[f"{name}, with phases"] = Representation(phases(eight, 8), 0.0)
         found[f"{name}, not turned"] = Representation(phases(world, 8), 0.0)
-    found["pixels"] = Representation(pixels(recording, centred=False), 0.0)
-    found["pixels, centred"] = Representation(pixels(recording, centred=True), 0.0)
-    found["tracked moments"] = Representation(moments(recording), None)
+    found["pixels"] = Representation(pixels(recording, frames, centred=False), 0.0)
+    found["pixels, centred"] = Representation(pixels(recording, frames, centred=True), 0.0)
+    found["tracked moments"] = Representation(moments(recording, frames), None)
     return found
 
 
-def pixels(recording: Recording, centred: bool) -> ndarray:
+def pixels(recording: Recording, frames: range, centred: bool) -> ndarray:
     """The observed cameras' pictures on white, a pixel per 8 x 8, flattened (frame feature).
 
     `centred` moves the middle of each mask to the middle of the picture.
     """
     rows = []
-    for frame in FRAMES:
+    for frame in frames:
         views = []
         images, masks = recording.store.read_images(frame), recording.store.read_masks(frame)
         for camera in recording.observed:
@@ -175,20 +210,20 @@ def pixels(recording: Recording, centred: bool) -> ndarray:
     return np.stack(rows) / 255
 
 
-def moments(recording: Recording) -> ndarray:
+def moments(recording: Recording, frames: range) -> ndarray:
     """What tracking knows beside the heading: height and covariance, turned with the animal.
 
     Each is divided by its deviation, since units differ.
     """
     animal = recording.track
-    turn = Rotation.from_euler("z", -animal.angles[FRAMES][:, None]).as_matrix()
-    covs = (turn @ animal.covs[FRAMES] @ turn.transpose(0, 2, 1)).reshape(-1, 9)
-    values = np.column_stack([animal.centers[FRAMES, 2], covs[:, [0, 1, 2, 4, 5, 8]]])
+    turn = Rotation.from_euler("z", -animal.angles[frames][:, None]).as_matrix()
+    covs = (turn @ animal.covs[frames] @ turn.transpose(0, 2, 1)).reshape(-1, 9)
+    values = np.column_stack([animal.centers[frames, 2], covs[:, [0, 1, 2, 4, 5, 8]]])
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
 def show(scores: dict[str, dict[str, Any]], tasks: Sequence[str], title: str) -> None:
-    """Print a row per representation: mean and standard error over thirds."""
+    """Print a row per representation: mean and standard error over folds."""
     rows = {
         name: [f"{of[task]['mean']:.2f} ± {of[task]['error']:.2f}" for task in tasks]
         for name, of in scores.items()
@@ -197,16 +232,24 @@ def show(scores: dict[str, dict[str, Any]], tasks: Sequence[str], title: str) ->
     print(f"\n{title}\n{table.to_string()}")
 
 
-def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) -> dict[str, Any]:
+def judge(
+    results: Path, source: Source, encoders: Iterable[str], folder: Path, processes: int
+) -> dict[str, Any]:
     """All tasks of all representations, printed."""
     settings = configuration()["embedding"]
-    recording = open_demo(results)[1]
-    truth = Truth.read(ROOT / "resources/demo/truth.h5", FRAMES)
-    shown = representations(folder, encoders, recording, settings["mu"])
-    common = (truth, recording.track.angles[FRAMES], settings["components"], settings["seed"])
+    recording = open_recording(results, source)[1]
+    trial = Trial(
+        Truth.read(ROOT / f"resources/{source.name}/truth.h5", source.frames),
+        recording.track.angles[source.frames],
+        source.rate,
+        source.folds,
+        settings["components"],
+        settings["seed"],
+    )
+    shown = representations(folder, encoders, recording, source.frames, settings["mu"])
     with ProcessPoolExecutor(processes) as pool:
-        swapped = pool.submit(behaviour_chance, next(iter(shown.values())), *common)
-        scored = pool.map(evaluate, shown.values(), *map(repeat, common))
+        swapped = pool.submit(behaviour_chance, next(iter(shown.values())), trial)
+        scored = pool.map(evaluate, shown.values(), repeat(trial))
         scores = {
             name: {task: summary(values) for task, values in of.items()}
             for name, of in zip(shown, scored, strict=True)
@@ -215,7 +258,7 @@ def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) 
     show(scores, (*GROUPS, "height"), "R2 of joint angles and of the height, ridge regression")
     others = [task for task in next(iter(scores.values())) if task not in (*GROUPS, "height")]
     show(scores, others, "poses of neighbours, degrees; balanced accuracy; R2 of the heading")
-    bounds = {name: summary(values) for name, values in neighbour_bounds(truth).items()}
+    bounds = {name: summary(values) for name, values in neighbour_bounds(trial).items()}
     print()
     for name, bound in bounds.items():
         print(f"neighbours, {name}: {bound['mean']:.2f} ± {bound['error']:.2f}")
@@ -225,7 +268,9 @@ def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) 
     }
     for task, of in chance.items():
         print(f"{task}, bouts swapped: {of['mean']:.2f}, 95 % below {of['95 %']:.2f}")
-    seconds = {name: read_views(folder, name, "seconds").min(axis=0) for name in encoders}
+    seconds = {
+        name: read_views(folder, name, source.frames, "seconds").min(axis=0) for name in encoders
+    }
     for name, (looking, encoding) in seconds.items():
         print(f"{name}: {looking:.2f} s to see 32 sides of a frame, {encoding:.2f} s to encode")
     return {
@@ -238,21 +283,25 @@ def judge(results: Path, encoders: Iterable[str], folder: Path, processes: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="?", type=Path, default="results")
+    parser.add_argument("recording", nargs="?", choices=SOURCES, default="demo")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--weights", type=Path, help="resnet18's, to compare it as well")
     parser.add_argument("--parts", type=int, default=2, help="processes that encode")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/embedding.json")
     options = parser.parse_args()
     encoders: dict[str, Path | None] = {"scattering": None, "efficientnet_lite0": None}
     if options.weights:
         encoders["resnet18"] = options.weights
-    folder = options.results / "embedding_benchmark"
+    results, source = options.results, SOURCES[options.recording]
+    folder = results / "embedding_benchmark" / source.name
     with ProcessPoolExecutor(options.parts) as pool:
-        parts = [FRAMES[part :: options.parts] for part in range(options.parts)]
-        jobs = [pool.submit(encode_frames, options.results, encoders, p, folder) for p in parts]
+        parts = [source.frames[part :: options.parts] for part in range(options.parts)]
+        jobs = [
+            pool.submit(encode_frames, results, source, encoders, part, folder) for part in parts
+        ]
         for job in jobs:
             job.result()
-    save_json(options.out, judge(options.results, encoders, folder, options.parts))
+    found = judge(results, source, encoders, folder, options.parts)
+    save_json(ROOT / f"benchmarks/embedding_{source.name}.json", found)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What numbers per frame are good for, on the demo's known truth: the tasks of embedding.py.
+"""What numbers per frame are good for, where the truth is known: the tasks of embedding.py.
 
-The demo has three thirds, each with a walk, a turn, a rearing and a rest. Every third
-in turn is left out, with the half second on either side: transforms and predictors are fitted to
-the rest and judged on it. Frames of a third resemble each other, so its score is one observation:
-of three, a mean has a standard error that is itself only roughly known.
+A recording is cut into stretches of time, folds. Every fold in turn is left out, with some time on
+either side: transforms and predictors are fitted to the rest and judged on it. Frames of a fold
+resemble each other, so its score is one observation: of three or four, a mean has a standard error
+that is itself only roughly known.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,13 @@ from pose_splatter.embedding.transforms import (
     heading_r2,
 )
 
-THIRDS = 3
-GAP = 8  # of the frames given: half a second
 NEIGHBOURS = 3
-SMOOTHING = 3  # of the frames given, the deviation of a Gaussian: a fifth of a second
+SMOOTHING = 0.2  # seconds, the deviation of a Gaussian
+GAP = 4 * SMOOTHING  # seconds on either side of a fold: as far as smoothing reaches
 BEHAVIOURS = ("walk", "turn", "rear", "rest")
 PERMUTATIONS = 100
-# Left out in turn: as the workflow does, and shorter ones, in which turns have less new headings.
+# Stretches of a fold that are left out in turn to tell the heading: as many as the workflow does,
+# and shorter ones, of which each has fewer headings that the others lack.
 HEADING_RUNS = (5, 10)
 # Which joints a group holds.
 GROUPS = {
@@ -88,6 +88,36 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What representations are tried on: frames of known poses and tracked headings (radians).
+
+    `rate` is in frames per second; the frames are cut into so many `folds`. `components` and `seed`
+    are those of the embedding.
+    """
+
+    truth: Truth
+    headings: Float[ndarray, " frame"]
+    rate: float
+    folds: int
+    components: int
+    seed: int
+
+    @property
+    def fold(self) -> Int[ndarray, " frame"]:
+        """In which fold each frame is."""
+        return self.folds * np.arange(len(self.headings)) // len(self.headings)
+
+    def splits(self) -> Iterator[tuple[Int[ndarray, " _"], Int[ndarray, " _"]]]:
+        """(train, test) frames: every fold left out in turn."""
+        frames = np.arange(len(self.headings))
+        for fold in range(self.folds):
+            test = np.flatnonzero(self.fold == fold)
+            gap = GAP * self.rate
+            near = (frames >= test[0] - gap) & (frames <= test[-1] + gap)
+            yield frames[~near], test
+
+
+@dataclass(frozen=True)
 class Representation:
     """Numbers of every frame; `mu` None means as they are, else PCA with so strong an adversary."""
 
@@ -95,17 +125,12 @@ class Representation:
     mu: float | None
 
 
-def evaluate(
-    representation: Representation,
-    truth: Truth,
-    headings: Float[ndarray, " frame"],
-    components: int,
-    seed: int,
-) -> dict[str, list[float]]:
-    """Every task's scores, one for each third left out."""
+def evaluate(representation: Representation, trial: Trial) -> dict[str, list[float]]:
+    """Every task's scores, one for each fold left out."""
     scores: dict[str, list[float]] = {}
-    for train, test in thirds(len(headings)):
-        z = embed(representation, headings, train, components, seed)
+    truth, headings = trial.truth, trial.headings
+    for train, test in trial.splits():
+        z = embed(representation, trial, train)
         predicted = predict(z, truth, train, test)
         mean = truth.targets[train].mean(axis=0)
         found = {
@@ -113,8 +138,8 @@ def evaluate(
             for name, of in truth.groups.items()
         }
         found["neighbours"] = neighbour_distance(z, truth.angles, train, test)
-        for task, numbers in behaviour_inputs(z).items():
-            found[task] = behaviour_accuracy(numbers, truth.behavior, train, test)
+        for task, numbers in behaviour_inputs(z, trial.rate).items():
+            found[task] = behaviour_accuracy(numbers, trial, train, test)
         for runs in HEADING_RUNS:
             found[f"heading, {runs} runs"] = heading_r2(z[test], headings[test], runs)
         for name, score in found.items():
@@ -122,26 +147,14 @@ def evaluate(
     return scores
 
 
-def thirds(n_frames: int) -> Iterator[tuple[Int[ndarray, " _"], Int[ndarray, " _"]]]:
-    """(train, test) frames: every third left out in turn."""
-    frames = np.arange(n_frames)
-    for test in np.array_split(frames, THIRDS):
-        near = (frames >= test[0] - GAP) & (frames <= test[-1] + GAP)
-        yield frames[~near], test
-
-
 def embed(
-    representation: Representation,
-    headings: Float[ndarray, " frame"],
-    train: Int[ndarray, " _"],
-    components: int,
-    seed: int,
+    representation: Representation, trial: Trial, train: Int[ndarray, " _"]
 ) -> Float[ndarray, "frame component"]:
     """Of all frames, scaled as a whole so that the widest component has a deviation of 1."""
-    z = representation.features
-    if representation.mu is not None:
-        concomitants = heading_concomitants([headings[train]])
-        transforms = fit_transforms(z[train], concomitants, components, representation.mu, seed)
+    z, mu = representation.features, representation.mu
+    if mu is not None:
+        concomitants = heading_concomitants([trial.headings[train]])
+        transforms = fit_transforms(z[train], concomitants, trial.components, mu, trial.seed)
         z = transforms(z).astype(float)  # regressions with large penalties need the digits
     return (z - z[train].mean(axis=0)) / z[train].std(axis=0).max()
 
@@ -195,26 +208,26 @@ def neighbour_distance(
     return float(np.take_along_axis(pose_distances(angles, train, test), nearest, 1).mean())
 
 
-def neighbour_bounds(truth: Truth) -> dict[str, list[float]]:
+def neighbour_bounds(trial: Trial) -> dict[str, list[float]]:
     """The same for frames drawn at random, and for those whose poses are truly the nearest."""
     chance, best = [], []
-    for train, test in thirds(len(truth.angles)):
-        distances = pose_distances(truth.angles, train, test)
+    for train, test in trial.splits():
+        distances = pose_distances(trial.truth.angles, train, test)
         chance.append(float(distances.mean()))
         best.append(float(np.sort(distances, axis=1)[:, :NEIGHBOURS].mean()))
     return {"chance": chance, "best": best}
 
 
 def behaviour_inputs(
-    z: Float[ndarray, "frame component"],
+    z: Float[ndarray, "frame component"], rate: float
 ) -> dict[str, Float[ndarray, "frame component"]]:
     """What behaviour is told from: single frames, and what they are like for a while."""
-    return {"behaviour": z, "behaviour, smoothed": gaussian_filter1d(z, SMOOTHING, axis=0)}
+    return {"behaviour": z, "behaviour, smoothed": gaussian_filter1d(z, SMOOTHING * rate, axis=0)}
 
 
 def behaviour_accuracy(
     z: Float[ndarray, "frame component"],
-    behavior: ndarray,
+    trial: Trial,
     train: Int[ndarray, " _"],
     test: Int[ndarray, " _"],
 ) -> float:
@@ -222,26 +235,20 @@ def behaviour_accuracy(
     search = GridSearchCV(
         RidgeClassifier(class_weight="balanced"),
         {"alpha": RIDGE_PENALTIES[:8]},
-        scoring="accuracy",  # balanced_accuracy warns where a cut third lacks a behaviour
+        scoring="accuracy",  # balanced_accuracy warns where a cut fold lacks a behaviour
         cv=LeaveOneGroupOut(),
     )
-    thirds_of_train = THIRDS * train // len(behavior)
-    predicted = search.fit(z[train], behavior[train], groups=thirds_of_train).predict(z[test])
+    behavior = trial.truth.behavior
+    predicted = search.fit(z[train], behavior[train], groups=trial.fold[train]).predict(z[test])
     return float(np.mean([(predicted == b)[behavior[test] == b].mean() for b in BEHAVIOURS]))
 
 
-def behaviour_chance(
-    representation: Representation,
-    truth: Truth,
-    headings: Float[ndarray, " frame"],
-    components: int,
-    seed: int,
-) -> dict[str, list[float]]:
-    """Accuracies (means over thirds) where the bouts of each third swap their names at random."""
-    generator = np.random.default_rng(seed)
+def behaviour_chance(representation: Representation, trial: Trial) -> dict[str, list[float]]:
+    """Accuracies (means over folds) where the bouts of each fold swap their names at random."""
+    generator, truth = np.random.default_rng(trial.seed), trial.truth
     splits = [
-        (behaviour_inputs(embed(representation, headings, train, components, seed)), train, test)
-        for train, test in thirds(len(headings))
+        (behaviour_inputs(embed(representation, trial, train), trial.rate), train, test)
+        for train, test in trial.splits()
     ]
     accuracies: dict[str, list[float]] = {}
     for _ in range(PERMUTATIONS):
@@ -251,13 +258,14 @@ def behaviour_chance(
             names = [truth.behavior[truth.bouts == bout][0] for bout in bouts]
             for bout, name in zip(bouts, generator.permutation(names), strict=True):
                 shuffled[truth.bouts == bout] = name
+        swapped = replace(trial, truth=replace(truth, behavior=shuffled))
         for task in splits[0][0]:
-            each = [behaviour_accuracy(z[task], shuffled, *frames) for z, *frames in splits]
+            each = [behaviour_accuracy(z[task], swapped, *frames) for z, *frames in splits]
             accuracies.setdefault(task, []).append(float(np.mean(each)))
     return accuracies
 
 
 def summary(scores: list[float]) -> dict[str, Any]:
-    """The mean over thirds, its standard error, and the scores."""
+    """The mean over folds, its standard error, and the scores."""
     error = float(np.std(scores, ddof=1) / np.sqrt(len(scores)))
-    return {"mean": float(np.mean(scores)), "error": error, "thirds": scores}
+    return {"mean": float(np.mean(scores)), "error": error, "folds": scores}

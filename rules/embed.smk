@@ -91,6 +91,8 @@ rule embedding:
         "results/benchmarks/embedding/{experiment}.{recording}.tsv"
     conda:
         "../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
     params:
         trained=is_training_recording,
         split=split_of_preset,

@@ -229,14 +229,19 @@ def one_frame_each(recording):
             write_video(recording.path(pattern, camera), np.zeros((1, 120, 160, 3), np.uint8))
 
 
-def odd_size(recording):
-    with av.open(str(recording.path(recording.video)), "w") as file:
-        stream = file.add_stream("mpeg4", rate=30)
-        stream.height, stream.width, stream.pix_fmt = 121, 161, "yuv420p"
-        for _ in range(30):
-            frame = av.VideoFrame.from_ndarray(np.zeros((121, 161, 3), np.uint8), format="rgb24")
-            file.mux(stream.encode(frame))
+def encoded(path, codec, rate, n_frames, height, width):
+    """A black video as write_video cannot write it."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for _ in range(n_frames):
+            black = np.zeros((height, width, 3), np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(black, format="rgb24")))
         file.mux(stream.encode())
+
+
+def odd_size(recording):
+    encoded(recording.path(recording.video), "mpeg4", 30, 30, 121, 161)
 
 
 def swapped_sides(recording):
@@ -262,13 +267,7 @@ def short_masks(recording):
 
 
 def other_rate(recording):
-    with av.open(str(recording.path(recording.video)), "w") as file:
-        stream = file.add_stream("libx264", rate=60)
-        stream.height, stream.width, stream.pix_fmt = 120, 160, "yuv420p"
-        for _ in range(60):
-            frame = av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8), format="rgb24")
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode())
+    encoded(recording.path(recording.video), "libx264", 60, 60, 120, 160)
 
 
 def start_after_the_end(recording):

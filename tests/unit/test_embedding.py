@@ -10,12 +10,14 @@ import torch
 import zarr
 
 from pose_splatter.dataset import carve_frame
+from pose_splatter.embedding import store
 from pose_splatter.embedding.body import body_size, movements
 from pose_splatter.embedding.features import FeatureExtractor, write_recording_features
 from pose_splatter.embedding.maps import map_table, neighbour_map, plot_map
 from pose_splatter.embedding.sphere import ViewSphere
 from pose_splatter.embedding.store import (
     gather_features,
+    read_blocks,
     read_features,
     read_map,
     write_embedding,
@@ -59,7 +61,7 @@ def test_gaussians_are_in_the_animals_frame(extractor, recording):
     assert local.means.mean(dim=0).norm() < 20, "about the origin, wherever the animal is"
 
 
-def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
+def test_parts_gather_to_what_one_part_holds(tmp_path, monkeypatch, extractor, recording):
     parts = [tmp_path / f"{part}.zarr" for part in range(3)]
     for path, frames in zip(parts, (range(0, 1), range(1, 4), range(4, 6)), strict=True):
         write_recording_features(path, extractor, recording, frames, "a")
@@ -68,6 +70,12 @@ def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording):
     features = read_features(tmp_path / "features.zarr")
     np.testing.assert_array_equal(features, read_features(tmp_path / "whole.zarr"))
     assert features.shape == (6, 3 * 5)
+    some = read_features(tmp_path / "features.zarr", np.array([4, 1]))
+    np.testing.assert_array_equal(some, features[[4, 1]])
+    monkeypatch.setattr(store, "BLOCK", 4)
+    blocks = list(read_blocks(tmp_path / "features.zarr"))
+    assert list(map(len, blocks)) == [4, 2]
+    np.testing.assert_array_equal(np.concatenate(blocks), features)
     assert np.isnan(features[2]).all(), "without the animal"
     assert np.isfinite(np.delete(features, 2, axis=0)).all()
     assert (np.delete(features, 2, axis=0) > 0).any(axis=1).all()
@@ -207,6 +215,13 @@ def test_hdf5_is_as_matlab_reads_it(tmp_path):
             assert array.compression is None
             for name in array.attrs:
                 assert not array.attrs.get_id(name).get_type().is_variable_str()
+
+
+def test_a_recording_that_is_not_on_the_map_is_named(tmp_path):
+    table = pd.DataFrame(columns=["x", "y", "frame", "time", "heading", "height", "speed"])
+    with pytest.raises(PoseSplatterError, match=r"rat is not on the experiment's map.*add it to"):
+        write_embedding_h5(tmp_path / "e.h5", np.zeros((4, 3)), table, np.arange(4), "rat")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_map_keeps_neighbours_and_is_the_same_twice():

@@ -9,6 +9,7 @@ from benchmarks.embedding_tasks import (
     GAP,
     NEIGHBOURS,
     Representation,
+    Trial,
     Truth,
     behaviour_accuracy,
     embed,
@@ -16,16 +17,23 @@ from benchmarks.embedding_tasks import (
     neighbour_distance,
     pooled_r2,
     predict,
-    thirds,
 )
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 150
+RATE = 15.0
 
 
 @pytest.fixture(scope="module")
-def truth() -> Truth:
-    return Truth.read(ROOT / "resources/demo/truth.h5", range(0, 300, 2))
+def trial() -> Trial:
+    """Every second frame of the demo."""
+    truth = Truth.read(ROOT / "resources/demo/truth.h5", range(0, 300, 2))
+    return Trial(truth, np.linspace(0, 6, FRAMES), RATE, folds=3, components=5, seed=0)
+
+
+@pytest.fixture(scope="module")
+def truth(trial) -> Truth:
+    return trial.truth
 
 
 def noise(seed: int, components: int = 20) -> np.ndarray:
@@ -54,17 +62,18 @@ def test_height_is_the_chests_above_the_floor(truth):
     assert 40 < resting < 80 < rearing < 190
 
 
-def test_thirds_leave_half_a_second_on_either_side():
+def test_folds_leave_time_on_either_side(trial):
     tested = []
-    for train, test in thirds(FRAMES):
-        assert np.abs(train[:, None] - test[None]).min() == GAP + 1
-        assert len(train) >= FRAMES * 2 // 3 - 2 * GAP
+    for train, test in trial.splits():
+        assert np.abs(train[:, None] - test[None]).min() == GAP * RATE + 1
+        assert len(test) == FRAMES // 3
+        assert len(train) >= FRAMES * 2 // 3 - 2 * GAP * RATE
         tested.extend(test)
     assert tested == list(range(FRAMES))
 
 
-def test_a_linear_code_tells_the_pose_and_noise_does_not(truth):
-    train, test = next(thirds(FRAMES))
+def test_a_linear_code_tells_the_pose_and_noise_does_not(trial, truth):
+    train, test = next(trial.splits())
     scale = truth.targets.std(axis=0).max()
     known = r2(truth.targets / scale * 1e3, truth, train, test)
     assert min(known.values()) > 0.999
@@ -79,9 +88,9 @@ def test_r2_counts_from_the_mean_of_the_frames_that_were_fitted_to():
     assert pooled_r2(np.full((2, 1), 2.0), truth, np.zeros(1)) == pytest.approx(0.8)
 
 
-def test_neighbours_lie_between_the_truth_and_chance(truth):
-    bounds = neighbour_bounds(truth)
-    for i, (train, test) in enumerate(thirds(FRAMES)):
+def test_neighbours_lie_between_the_truth_and_chance(trial, truth):
+    bounds = neighbour_bounds(trial)
+    for i, (train, test) in enumerate(trial.splits()):
         best = neighbour_distance(truth.angles, truth.angles, train, test)
         assert best == pytest.approx(bounds["best"][i])
         lost = [neighbour_distance(noise(s), truth.angles, train, test) for s in range(3)]
@@ -89,29 +98,28 @@ def test_neighbours_lie_between_the_truth_and_chance(truth):
         assert best < 0.7 * bounds["chance"][i]
 
 
-def test_neighbours_are_frames_of_the_others():
+def test_neighbours_are_frames_of_the_others(trial):
     angles = np.zeros((FRAMES, 1))
-    train, test = next(thirds(FRAMES))
+    train, test = next(trial.splits())
     angles[test] = np.radians(10)
     assert neighbour_distance(angles, angles, train, test) == pytest.approx(10)
     assert NEIGHBOURS == 3
 
 
-def test_a_code_of_behaviours_tells_them_and_noise_does_not(truth):
+def test_a_code_of_behaviours_tells_them_and_noise_does_not(trial, truth):
     code = np.eye(len(BEHAVIOURS))[[BEHAVIOURS.index(b) for b in truth.behavior]]
     accuracies = []
-    for train, test in thirds(FRAMES):
-        assert behaviour_accuracy(code, truth.behavior, train, test) == 1
-        accuracies.append(behaviour_accuracy(noise(0), truth.behavior, train, test))
+    for train, test in trial.splits():
+        assert behaviour_accuracy(code, trial, train, test) == 1
+        accuracies.append(behaviour_accuracy(noise(0), trial, train, test))
     assert np.mean(accuracies) == pytest.approx(1 / len(BEHAVIOURS), abs=0.12)
 
 
-def test_transforms_are_fitted_to_train_frames_alone():
-    headings = np.linspace(0, 6, FRAMES)
-    train, test = next(thirds(FRAMES))
+def test_transforms_are_fitted_to_train_frames_alone(trial):
+    train, test = next(trial.splits())
     features = noise(1, components=40)
-    z = embed(Representation(features, 1e4), headings, train, 5, 0)
+    z = embed(Representation(features, 1e4), trial, train)
     features[test] += 7  # changes what becomes of test frames, and of no other
-    changed = embed(Representation(features, 1e4), headings, train, 5, 0)
+    changed = embed(Representation(features, 1e4), trial, train)
     np.testing.assert_array_equal(z[train], changed[train])
     assert z[train].std(axis=0).max() == pytest.approx(1)

@@ -83,6 +83,20 @@ class Workspace:
         assert run.code == 0, run.output
         return run
 
+    def with_rigs(self) -> dict[str, dict]:
+        """The small recordings of tests/data/rigs, brought here, as the config names them."""
+        (self.folder / "rigs").symlink_to(ROOT / "tests/data/rigs")
+        return {
+            name: {
+                "calibration": f"rigs/{name}/calibration.h5",
+                "cameras": list(range(count)),
+                "videos": f"rigs/{name}/videos/camera{{camera}}.mp4",
+                "masks": f"rigs/{name}/masks/camera{{camera}}.mp4",
+                "heldout_cameras": [1],
+            }
+            for name, count in (("six", 6), ("five", 5), ("four", 4))
+        }
+
     @contextmanager
     def changed(self, name: str) -> Iterator[Path]:
         """A file or folder to change or delete for a while; put back as it was, times included."""

@@ -146,18 +146,8 @@ def test_no_embedding_is_made_unless_it_is_asked_for(finished):
 
 def test_a_recording_is_embedded_as_the_training_recordings_were(workspace):
     """Features of all three, of which two fit the transforms; embedded is the third."""
-    (workspace.folder / "rigs").symlink_to(ROOT / "tests/data/rigs")
-    recordings = {
-        name: {
-            "calibration": f"rigs/{name}/calibration.h5",
-            "cameras": list(range(count)),
-            "videos": f"rigs/{name}/videos/camera{{camera}}.mp4",
-            "masks": f"rigs/{name}/masks/camera{{camera}}.mp4",
-        }
-        for name, count in (("six", 6), ("five", 5), ("four", 4))
-    }
     overrides = {
-        "recordings": recordings,
+        "recordings": workspace.with_rigs(),
         "experiments": {"many": {"train": ["six", "five"], "apply": ["four"]}},
     }
     jobs = workspace.dry_run("results/experiments/many/embedding/map.html", overrides=overrides)

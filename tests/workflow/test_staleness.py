@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from ..conftest import write_video
-from .conftest import ROOT, Workspace, remove
+from .conftest import Workspace, remove
 
 pytestmark = pytest.mark.slow
 
@@ -365,19 +365,8 @@ def test_comparison_of_experiments(finished):
 
 def test_training_on_two_rigs_and_applying_to_a_third(workspace):
     """Six, five and four cameras of different sizes; the third rig was never trained on."""
-    (workspace.folder / "rigs").symlink_to(ROOT / "tests/data/rigs")
-    recordings = {
-        name: {
-            "calibration": f"rigs/{name}/calibration.h5",
-            "cameras": list(range(count)),
-            "videos": f"rigs/{name}/videos/camera{{camera}}.mp4",
-            "masks": f"rigs/{name}/masks/camera{{camera}}.mp4",
-            "heldout_cameras": [1],
-        }
-        for name, count in (("six", 6), ("five", 5), ("four", 4))
-    }
     overrides = {
-        "recordings": recordings,
+        "recordings": workspace.with_rigs(),
         "presets": {"rigs": {"downsample": 2, "grid_size": 64}},
         "experiments": {"many": {"preset": "rigs", "train": ["six", "five"], "apply": ["four"]}},
     }

@@ -66,8 +66,9 @@ def neighbour_map(
 ) -> Float[ndarray, "frame 2"]:
     """Places of frames in the plane, neighbours beside each other (t-SNE); NaN stays NaN.
 
-    The frames of all recordings together: t-SNE has no way to add frames to a map. Raises
-    PoseSplatterError where there are too few.
+    The frames of all recordings together: t-SNE has no way to add frames to a map. It starts from
+    the first two principal components, so `seed` matters only where these are found at random.
+    Raises PoseSplatterError where there are too few frames.
     """
     seen = np.isfinite(embedding).all(axis=1)
     if seen.sum() < MINIMUM:

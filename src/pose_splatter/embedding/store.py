@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import zarr
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, resumable_path
 
 ARRAY = "features"
+BLOCK = 1000  # frames that are read at once: a recording of hours would not fit the memory
 # What embedding.h5 holds of a frame's movements (see `body.movements`).
 UNITS = {
     "heading": "radians",
@@ -89,10 +91,20 @@ def _chunk(path: str | Path, array: zarr.Array, frame: int) -> Path:
     return Path(path, ARRAY, array.metadata.encode_chunk_key((frame, 0, 0)))
 
 
-def read_features(path: str | Path) -> Float[ndarray, "frame feature"]:
-    """All features of a recording, flattened; NaN in frames without the animal."""
-    array = np.asarray(zarr.open_array(path, path=ARRAY, mode="r")[:])
-    return array.reshape(len(array), -1)
+def read_features(
+    path: str | Path, frames: Int[ndarray, " frame"] | slice = slice(None)
+) -> Float[ndarray, "frame feature"]:
+    """The features of some frames of a recording, flattened; NaN in those without the animal."""
+    array = zarr.open_array(path, path=ARRAY, mode="r")
+    features = np.asarray(array.oindex[frames])
+    return features.reshape(len(features), -1)
+
+
+def read_blocks(path: str | Path) -> Iterator[Float[ndarray, "_ feature"]]:
+    """The features of all frames in their order, BLOCK frames at a time."""
+    n_frames = zarr.open_array(path, path=ARRAY, mode="r").shape[0]
+    for first in range(0, n_frames, BLOCK):
+        yield read_features(path, slice(first, first + BLOCK))
 
 
 def write_embedding(
@@ -123,8 +135,13 @@ def write_embedding_h5(
 
     /embedding float32 (frame component) and /map (frame 2), then a number per frame: /frame,
     /source_frame, /heading, /height, /speed and /time, with their `units`. `table` is the
-    recording's part of map.csv.
+    recording's part of map.csv. Raises PoseSplatterError where the map lacks the recording.
     """
+    if table.empty:
+        raise PoseSplatterError(
+            f"{recording} is not on the experiment's map, which embedding.h5 holds; add it to the "
+            "experiment's apply in the config."
+        )
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["recording"] = np.bytes_(recording)
         file["embedding"] = embedding.astype(np.float32)

@@ -1,11 +1,12 @@
 """From features to an embedding: principal components without what tells the heading.
 
-PCA first, to what the frames span; then the adversarial PCA of Carson, Talbot and Carlson
-(AugmentedPCA, arXiv:2201.02547, with which the original works) in closed form: variance counts for
-a direction, variance that the heading explains counts mu times against it.
+PCA first, to what the frames span; then an adversarial PCA after the idea of Carson, Talbot and
+Carlson (AugmentedPCA, arXiv:2201.02547, with which the original works), in a closed form of its
+own: variance counts for a direction, variance that the heading explains counts mu times against it.
+Theirs weighs another objective, so its mu (1e2 in the original) cannot be compared with this one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def adversarial_directions(
     components: int,
     mu: float,
 ) -> Float[ndarray, "component feature"]:
-    """Orthonormal directions W of most Tr(W (C - mu H) W^T), the best first.
+    """Orthonormal directions W of most Tr(W (C - mu H) W^T), that of most variance first.
 
     C is the covariance of the scores and H that of what a linear regression on the headings
     predicts of them: the eigenvectors of C - mu H solve it. mu = 0 is plain PCA, mu = 1 counts only
@@ -106,38 +107,25 @@ def adversarial_directions(
     headings = headings - headings.mean(axis=0)
     predicted = headings @ np.linalg.lstsq(headings, scores, rcond=None)[0]
     _, vectors = np.linalg.eigh((scores.T @ scores - mu * predicted.T @ predicted) / len(scores))
-    directions = vectors[:, ::-1][:, :components].T
+    directions = vectors[:, -components:].T
+    directions = directions[np.argsort(-(scores @ directions.T).var(axis=0), kind="stable")]
     # An eigenvector has no sign of its own; the largest entry is made positive.
     largest = np.abs(directions).argmax(axis=1)
     return directions * np.sign(directions[np.arange(components), largest])[:, None]
 
 
-def fit_to_recordings(
-    features: Sequence[Float[ndarray, "_ feature"]],
-    animals: Sequence[Track],
-    split: Sequence[float],
-    components: int,
-    mu: float,
-    seed: int,
-) -> EmbeddingTransforms:
-    """Fit to the frames of some recordings that show the animal, all but their test frames."""
-    share = FITTED // len(features)
-    frames = [fitted_frames(animal, split)[:: _step(animal, share)] for animal in animals]
-    return fit_transforms(
-        np.concatenate([of[chosen] for of, chosen in zip(features, frames, strict=True)]),
-        heading_concomitants([a.angles[chosen] for a, chosen in zip(animals, frames, strict=True)]),
-        components,
-        mu,
-        seed,
-    )
+def frames_to_fit(
+    animals: Sequence[Track], split: Sequence[float], most: int = FITTED
+) -> list[Int[ndarray, " _"]]:
+    """Of each recording, the frames that an experiment's transforms are fitted to: all that
+    `may_be_fitted`, thinned evenly to an equal share of `most`."""
+    frames = [may_be_fitted(animal, split) for animal in animals]
+    share = most // len(animals)
+    return [of[:: -(-len(of) // share) or 1] for of in frames]
 
 
-def _step(animal: Track, share: int) -> int:
-    return -(-len(animal) // share)
-
-
-def fitted_frames(animal: Track, split: Sequence[float]) -> Int[ndarray, " _"]:
-    """The frames, with the animal, that a recording's transforms may be fitted to."""
+def may_be_fitted(animal: Track, split: Sequence[float]) -> Int[ndarray, " _"]:
+    """The frames that show the animal, all but the test frames."""
     return np.flatnonzero(animal.visible[: split_frames(len(animal), split).test.start])
 
 
@@ -179,24 +167,21 @@ def heading_r2(
 
 
 def measure_heading(
-    transforms: EmbeddingTransforms,
-    features: Float[ndarray, "frame feature"],
+    embeddings: Mapping[str, Float[ndarray, "frame component"]],
     animal: Track,
     fitted: Int[ndarray, " _"],
 ) -> pd.DataFrame:
-    """How well the heading is told by plain and by adversarial PCA, a row each: `heading_r2` over
-    the `frames` that show the animal and were not fitted to; NaN where they are too few."""
+    """How well the heading is told by embeddings of a recording, a row each: `heading_r2` over the
+    `frames` that show the animal and were not fitted to; NaN where they are too few."""
     frames = np.setdiff1d(np.flatnonzero(animal.visible), fitted)
-    tested, angles = features[frames], animal.angles[frames]
-    embeddings = {"plain": transforms.plain(tested), "adversarial": transforms(tested)}
     enough = len(frames) >= 2 * FOLDS
     rows = [
         {
             "pca": name,
             "frames": len(frames),
-            "heading_r2": heading_r2(embedding, angles) if enough else np.nan,
+            "heading_r2": heading_r2(of[frames], animal.angles[frames]) if enough else np.nan,
         }
-        for name, embedding in embeddings.items()
+        for name, of in embeddings.items()
     ]
     return pd.DataFrame(rows)
 

@@ -47,7 +47,7 @@ from pose_splatter.masks import find_masks, read_masks
 from pose_splatter.paths import CAMERA, files_of, with_camera
 from pose_splatter.segmentation.foreground import ForegroundSettings, segment
 from pose_splatter.segmentation.network import SaliencyNetwork
-from pose_splatter.segmentation.recording import model_camera
+from pose_splatter.segmentation.recording import averaged, model_camera
 from pose_splatter.segmentation.vote import Vote
 from pose_splatter.synchronization import check_recording, describe
 from pose_splatter.tracking import HullMoments, Track, follow, hull_moments, mask_center
@@ -431,10 +431,11 @@ def _make_masks(
     description: RecordingDescription,
     pictures: Sequence[Pictures],
 ) -> list[Pictures]:
-    """Masks as masks: auto makes them, but from the backgrounds of a few frames."""
+    """Masks as masks: auto makes them, but from a few frames for a background, and coarsely."""
     made_by = settings["segmentation"]
     foreground_settings = ForegroundSettings(made_by["threshold"], made_by["shadow"])
     network = SaliencyNetwork(made_by["weights"]) if made_by["method"] == "rembg" else None
+    scale = _scale(rig)
 
     def make(camera: int) -> Pictures:
         if network is not None:
@@ -443,13 +444,25 @@ def _make_masks(
         wanted = shifted(frames, description.offsets[camera])
         video = with_camera(settings["videos"], rig.names[camera])
         scene = made_by["empty_scene"] and with_camera(made_by["empty_scene"], rig.names[camera])
-        model = model_camera(video, wanted, foreground_settings, scene)
-        return [segment(picture, model, foreground_settings) for picture in pictures[camera]]
+        model = model_camera(video, wanted, foreground_settings, scene, scale)
+        small = [averaged(picture, scale) for picture in pictures[camera]]
+        return [segment(picture, model, foreground_settings) for picture in small]
 
-    vote = Vote.of(rig, rig.without(settings["heldout_cameras"]))
+    size = (rig.width, rig.height)
     made = _each_camera(rig, make)
+    if network is None:
+        rig = rig.downsampled(scale)
+    vote = Vote.of(rig, rig.without(settings["heldout_cameras"]))
     voted = [vote(np.stack(views)) * np.uint8(255) for views in zip(*made, strict=True)]
-    return [list(views) for views in zip(*voted, strict=True)]
+    return [
+        [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in views]
+        for views in zip(*voted, strict=True)
+    ]
+
+
+def _scale(rig: CameraRig) -> int:
+    """How many pixels of the videos are averaged."""
+    return max(1, round(rig.width / WIDTH))
 
 
 def take_sample(
@@ -459,7 +472,7 @@ def take_sample(
     mask_pictures: Sequence[Pictures],
 ) -> Sample:
     """What is kept of pictures (RGB) and masks (grey) of every camera, `rig` being the videos'."""
-    scale = max(1, round(rig.width / WIDTH))
+    scale = _scale(rig)
     cameras = []
     for camera in range(len(rig)):
         maps = undistortion_maps(rig, camera)

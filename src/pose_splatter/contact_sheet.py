@@ -152,7 +152,11 @@ def plot_contact_sheet(
         ]
     handles.append(Patch(color=OUTSIDE_COLOR, label="outside the picture"))
     above.legend(
-        handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2, facecolor="0.35", labelcolor="white"
+        handles=handles,
+        loc="outside lower center",
+        ncols=3 if len(handles) > len(rig) else 5,
+        facecolor="0.35",
+        labelcolor="white",
     )
     rig_axis, path_axis = below.subplots(1, 2)
     _draw_rig(rig_axis, rig, animal, heldout)

@@ -90,9 +90,7 @@ def test_filmed_pixels_are_what_the_maps_undo(rig, fisheye, skew):
     map_x, map_y = cameras.undistortion_maps(distorted, 2)
     plain = distorted.undistorted().project(points)[0][2]
     places = (plain - 0.5).astype(np.float32)[:, None]
-    fetched = [
-        cv2.remap(m, places, None, cv2.INTER_LINEAR).ravel() + 0.5 for m in (map_x, map_y)
-    ]
+    fetched = [cv2.remap(m, places, None, cv2.INTER_LINEAR).ravel() + 0.5 for m in (map_x, map_y)]
     filmed = cameras.filmed_pixels(distorted, 2, points)
     np.testing.assert_allclose(filmed, np.stack(fetched, axis=1), atol=0.05)
     assert np.abs(filmed - plain).max() > 0.5

@@ -16,6 +16,7 @@ scattergather:
     chunk=config["chunks"],
 
 
+include: "rules/examples.smk"
 include: "rules/masks.smk"
 include: "rules/preprocess.smk"
 include: "rules/train.smk"

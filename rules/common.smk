@@ -15,10 +15,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from snakemake.exceptions import WorkflowError
 
 from pose_splatter import provenance
+from pose_splatter.cameras import WORLD_AXES
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.masks import find_masks
-from pose_splatter.paths import files_of
+from pose_splatter.paths import files_of, with_camera
 
 try:
     config = resolve(config, Path(workflow.basedir, "config/schemas"))
@@ -164,6 +165,15 @@ def segmentation_settings(*keys):
     return read
 
 
+def empty_scene(wildcards):
+    """The picture or video of what a camera sees without the animal, where config names them."""
+    path = section_of("recording", wildcards.recording)["segmentation"]["empty_scene"]
+    if path is None:
+        return []
+    path = str(with_camera(path, wildcards.camera))
+    return existing(path, wildcards.recording, "segmentation: empty_scene")
+
+
 def segmentation_weights(wildcards):
     """The file of the network that makes masks, where config names one."""
     path = section_of("recording", wildcards.recording)["segmentation"]["weights"]
@@ -180,7 +190,7 @@ def calibration_files(wildcards):
 def lines_file(wildcards):
     """The file of vertical lines, where a recording has one."""
     up = section_of("recording", wildcards.recording)["up"]
-    return [] if up == "auto" else existing(up, wildcards.recording, "up")
+    return [] if up in ("auto", *WORLD_AXES) else existing(up, wildcards.recording, "up")
 
 
 def preset_of(wildcards):

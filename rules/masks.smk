@@ -8,6 +8,7 @@ rule background:
     input:
         video=video_file,
         videos=f"{RECORDING}/videos.json",
+        empty_scene=empty_scene,
     output:
         f"{RECORDING}/masks/{{camera}}.background.npz",
     log:

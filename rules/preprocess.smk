@@ -39,7 +39,7 @@ rule vertical_lines:
     conda:
         "../envs/cpu.yaml"
     params:
-        settings=settings("recording", "heldout_cameras"),
+        settings=settings("recording", "heldout_cameras", "up"),
         code=code_of("vertical_lines"),
     message:
         "{rule}: Finding which way is up in {wildcards.recording}"

@@ -26,6 +26,18 @@ INTEGER_PIXEL_CENTRES = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0
 EPS2D = 0.3
 MIN_AGREEMENT = 0.6  # cosine between the path's normal and the cameras' rough idea of up
 
+# What `up:` in config may name: an axis of the calibration's world
+WORLD_AXES = {
+    sign + name: axis if sign == "" else -axis + 0.0
+    for sign in ("", "-")
+    for name, axis in zip("xyz", np.eye(3), strict=True)
+}
+
+KNOWN_UP = (
+    "name the axis of the calibration's world that points up (up: z), or a file of vertical lines, "
+    "under up: in config"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -138,6 +150,28 @@ def undistortion_maps(
     ), map_y
 
 
+def filmed_pixels(
+    rig: CameraRig, camera: int, points: Float[ndarray, "point 3"]
+) -> Float[ndarray, "point 2"]:
+    """Where a camera's own video shows world points: with the distortion and skew of its lens.
+
+    What `undistortion_maps` undoes. Points behind the camera, or far out of its picture, come out
+    anywhere.
+    """
+    K, distortion = rig.intrinsics[camera], rig.distortions[camera]
+    shifted, (turn, _) = K - INTEGER_PIXEL_CENTRES, cv2.Rodrigues(rig.rotations[camera])
+    move = rig.translations[camera]
+    if rig.names[camera] in rig.fisheye:
+        seen, _ = cv2.fisheye.projectPoints(
+            points[:, None].astype(np.float64), turn, move, shifted, distortion[:4]
+        )
+    else:
+        seen, _ = cv2.projectPoints(points, turn, move, shifted, distortion)
+    pixels = seen.reshape(-1, 2) + 0.5
+    pixels[:, 0] += K[0, 1] * (pixels[:, 1] - K[1, 2]) / K[1, 1]  # the skew, which cv2 ignores
+    return pixels
+
+
 def triangulate(
     rig: CameraRig, pixels: Float[ndarray, "camera 2"], weights: Bool[ndarray, " camera"]
 ) -> Float[ndarray, "3"]:
@@ -228,7 +262,8 @@ def estimate_up(
     is fitted with Cauchy weights (iteratively reweighted least squares). The cameras settle its
     sign. Where the animal kept to a line (the path's second spread is under `min_spread` of its
     first), they also settle what the line leaves open; where it kept to a spot, or the plane
-    stands upright, they decide alone.
+    stands upright, they decide alone. Whatever they decide is logged as a warning: cameras are
+    held as it suits.
     """
     rough = cameras_up(rig)
     weights = np.ones(len(path))
@@ -239,6 +274,10 @@ def estimate_up(
         if np.sqrt(values[1] / max(values[2], 1e-30)) < min_spread:
             normal = rough - (rough @ axes[:, 2]) * axes[:, 2]
             normal /= max(float(np.linalg.norm(normal)), 1e-30)
+            logger.warning(
+                "the animal kept to a line or a spot, which does not show the floor: up comes from "
+                f"how the cameras are held; {KNOWN_UP}"
+            )
             break
         normal = axes[:, 0]
         residuals = np.abs(offsets @ normal)
@@ -246,8 +285,8 @@ def estimate_up(
         weights = 1 / (1 + (residuals / (2 * scale)) ** 2)
     if abs(normal @ rough) < MIN_AGREEMENT:
         logger.warning(
-            "the animal's path does not show the floor: up comes from the cameras alone; give a "
-            "file of vertical lines under up: in config if that is not good enough"
+            "the animal's path does not show the floor: up comes from how the cameras are held; "
+            f"{KNOWN_UP}"
         )
         return rough
     return normal if normal @ rough > 0 else -normal

@@ -194,6 +194,15 @@ def candidate_views(n_cameras: int) -> int:
     return max(n_cameras - 1, 2)
 
 
+def extent_views(n_cameras: int) -> int:
+    """How many cameras have to see a voxel for it to tell how far the animal reaches.
+
+    All but one, as a candidate, but of three cameras all: what two of them agree on goes on far
+    in front of and behind the animal.
+    """
+    return min(max(n_cameras - 1, 3), n_cameras)
+
+
 def carve_colored(
     images: UInt8[ndarray, "camera height width 3"],
     masks: UInt8[ndarray, "camera height width"],

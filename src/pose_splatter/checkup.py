@@ -23,6 +23,8 @@ from numpy import ndarray
 
 from pose_splatter.calibration import read_calibration, read_cameras
 from pose_splatter.cameras import (
+    KNOWN_UP,
+    WORLD_AXES,
     CameraRig,
     cameras_up,
     estimate_up,
@@ -45,7 +47,7 @@ from pose_splatter.masks import find_masks, read_masks
 from pose_splatter.paths import CAMERA, files_of, with_camera
 from pose_splatter.segmentation.foreground import ForegroundSettings, segment
 from pose_splatter.segmentation.network import SaliencyNetwork
-from pose_splatter.segmentation.recording import model_camera
+from pose_splatter.segmentation.recording import averaged, model_camera
 from pose_splatter.segmentation.vote import Vote
 from pose_splatter.synchronization import check_recording, describe
 from pose_splatter.tracking import HullMoments, Track, follow, hull_moments, mask_center
@@ -241,7 +243,10 @@ def _check_files(settings: Mapping[str, Any]) -> Verdict:
     if settings["masks"] != "auto":
         wanted += [("masks", find_masks(settings["masks"], camera).path) for camera in cameras]
     wanted += [("calibration", path) for path in _calibration_paths(settings)]
-    wanted += [("up", Path(settings["up"]))] if settings["up"] != "auto" else []
+    if settings["up"] not in ("auto", *WORLD_AXES):
+        wanted.append(("up", Path(settings["up"])))
+    if (scene := settings["segmentation"]["empty_scene"]) and settings["masks"] == "auto":
+        wanted += [("empty_scene", with_camera(scene, camera)) for camera in cameras]
     missing = [(key, path) for key, path in wanted if not path.exists()]
     if not missing:
         return Verdict("files", "ok", f"all {len(wanted)} are there")
@@ -426,10 +431,11 @@ def _make_masks(
     description: RecordingDescription,
     pictures: Sequence[Pictures],
 ) -> list[Pictures]:
-    """Masks as masks: auto makes them, but from the backgrounds of a few frames."""
+    """Masks as masks: auto makes them, but from a few frames for a background, and coarsely."""
     made_by = settings["segmentation"]
     foreground_settings = ForegroundSettings(made_by["threshold"], made_by["shadow"])
     network = SaliencyNetwork(made_by["weights"]) if made_by["method"] == "rembg" else None
+    scale = _scale(rig)
 
     def make(camera: int) -> Pictures:
         if network is not None:
@@ -437,13 +443,26 @@ def _make_masks(
         frames = sample_frames(description, BACKGROUND_FRAMES)
         wanted = shifted(frames, description.offsets[camera])
         video = with_camera(settings["videos"], rig.names[camera])
-        model = model_camera(video, wanted, foreground_settings)
-        return [segment(picture, model, foreground_settings) for picture in pictures[camera]]
+        scene = made_by["empty_scene"] and with_camera(made_by["empty_scene"], rig.names[camera])
+        model = model_camera(video, wanted, foreground_settings, scene, scale)
+        small = [averaged(picture, scale) for picture in pictures[camera]]
+        return [segment(picture, model, foreground_settings) for picture in small]
 
-    vote = Vote.of(rig, rig.without(settings["heldout_cameras"]))
+    size = (rig.width, rig.height)
     made = _each_camera(rig, make)
+    if network is None:
+        rig = rig.downsampled(scale)
+    vote = Vote.of(rig, rig.without(settings["heldout_cameras"]))
     voted = [vote(np.stack(views)) * np.uint8(255) for views in zip(*made, strict=True)]
-    return [list(views) for views in zip(*voted, strict=True)]
+    return [
+        [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in views]
+        for views in zip(*voted, strict=True)
+    ]
+
+
+def _scale(rig: CameraRig) -> int:
+    """How many pixels of the videos are averaged."""
+    return max(1, round(rig.width / WIDTH))
 
 
 def take_sample(
@@ -453,7 +472,7 @@ def take_sample(
     mask_pictures: Sequence[Pictures],
 ) -> Sample:
     """What is kept of pictures (RGB) and masks (grey) of every camera, `rig` being the videos'."""
-    scale = max(1, round(rig.width / WIDTH))
+    scale = _scale(rig)
     cameras = []
     for camera in range(len(rig)):
         maps = undistortion_maps(rig, camera)
@@ -661,6 +680,8 @@ def check_up_direction(
     with _collected() as log:
         if settings["up"] == "auto":
             up, source = estimate_up(part, path), "from the animal's path"
+        elif settings["up"] in WORLD_AXES:
+            up, source = WORLD_AXES[settings["up"]], "as config says"
         else:
             try:
                 up, source = up_from_lines(read_lines(settings["up"])), "from vertical lines"
@@ -668,25 +689,24 @@ def check_up_direction(
                 return rough, _from_error("up", error)
     tilt = float(np.degrees(np.arccos(np.clip(up @ rough, -1, 1))))
     told = f"up is {_vector(up)} in the calibration's world, {source}"
-    lines = "give vertical lines under up: (docs/troubleshooting.md)"
     below = ((rig.centers - path.mean(axis=0)) @ up < 0).mean()
     if below > 0.5:
         return up, Verdict(
             "up",
             "warning",
             f"{told}, but most cameras would then stand below the animal",
-            f"where they do not, up is upside down: {lines}",
+            f"where they do not, up is upside down: {KNOWN_UP}",
         )
     if log.warnings:
         return up, Verdict(
-            "up", "warning", f"up is {_vector(up)}, from how the cameras are held alone", lines
+            "up", "warning", f"up is {_vector(up)}; {log.warnings[0].partition(';')[0]}", KNOWN_UP
         )
     if tilt > TILTED:
         return up, Verdict(
             "up",
             "warning",
             f"{told}, {tilt:.0f} degrees from what the cameras' own tilt says",
-            f"look at the path on the contact sheet; if the floor is tilted there, {lines}",
+            f"look at the path on the contact sheet; if the floor is tilted there, {KNOWN_UP}",
         )
     return up, Verdict("up", "ok", told)
 
@@ -721,14 +741,16 @@ def _check_size(
     volumes = [hull_views(sample.masks[f], sample.rig, observed)[1] for f in np.flatnonzero(seen)]
     low, high = np.quantile(volumes, [0.1, 0.9])
     told = (
-        f"the animal is about {length:.3g} long and {height:.3g} high in the calibration's unit, "
-        f"the cameras {np.median(depths):.3g} away; {stored:.0f} pixels in stored pictures"
+        f"the animal is about {_digits(length)} long and {_digits(height)} high in the "
+        f"calibration's unit, the cameras {_digits(float(np.median(depths)))} away; {stored:.0f} "
+        "pixels in stored pictures"
     )
     if high > UNSTEADY * low:
+        change = f"{high / low:.2g}" if low > 0 else "many"
         return Verdict(
             "size",
             "warning",
-            f"{told}; the hull's volume goes from {low:.2g} to {high:.2g}",
+            f"{told}; the hull is {change} times as large in some frames as in others",
             "look at the contact sheet: are masks cut off, or do they flicker?",
         )
     if stored < SMALL or stored > LARGE:
@@ -743,6 +765,11 @@ def _check_size(
             )
         return Verdict("size", "warning", f"{told}, which is coarse", "film it nearer or larger")
     return Verdict("size", "ok", told)
+
+
+def _digits(number: float) -> str:
+    """Three digits of a length, without a power of ten."""
+    return f"{float(f'{number:.3g}'):.10g}"
 
 
 def check_view(sample: Sample, heldout: Sequence[str]) -> Verdict:

@@ -262,8 +262,12 @@ def _init(options: argparse.Namespace) -> None:
     from pose_splatter.starter import config_text, require_free
 
     output = options.output or Path(f"config/{options.name}.yaml")
-    taken = _read_yaml(CONFIG) if CONFIG.is_file() else {}
-    require_free(output, options.name, taken, overwrite=options.force)
+    if not CONFIG.is_file():
+        raise PoseSplatterError(
+            f"{CONFIG}: no such file here, and the new config changes it; run init in the "
+            "workflow's folder, where Snakefile and config lie."
+        )
+    require_free(output, options.name, _read_yaml(CONFIG), overwrite=options.force)
     found = discover(options.folder, options.calibration, options.videos, options.masks)
     save_text(output, config_text(output, found, options.name))
     for line in found.table():

@@ -43,6 +43,7 @@ MASK_COLOR, GRID_COLOR, HEADING_COLOR = YELLOW, SKY, PURPLE  # seen on light and
 HULL_COLOR = GREEN
 OUTSIDE_COLOR = "0.85"
 MARGIN = 0.1  # of the box around grid and mask, on each side
+BEYOND = 0.15  # of the picture's longer side: what is drawn of a grid that reaches out of it
 
 
 def sample_frames(animal: Track, count: int = FRAMES) -> list[int]:
@@ -151,7 +152,11 @@ def plot_contact_sheet(
         ]
     handles.append(Patch(color=OUTSIDE_COLOR, label="outside the picture"))
     above.legend(
-        handles=handles, loc="outside lower center", ncols=5, facecolor="0.35", labelcolor="white"
+        handles=handles,
+        loc="outside lower center",
+        ncols=3 if len(handles) > len(rig) else 5,
+        facecolor="0.35",
+        labelcolor="white",
     )
     rig_axis, path_axis = below.subplots(1, 2)
     _draw_rig(rig_axis, rig, animal, heldout)
@@ -190,7 +195,9 @@ def draw_camera(
     if mask.any():
         rows, columns = mask_box(mask)
         points = np.vstack([points, [columns.start, rows.start], [columns.stop, rows.stop]])
-    low, high = points.min(axis=0), points.max(axis=0)
+    size, room = np.array([width, height]), BEYOND * max(width, height)
+    low = np.maximum(points.min(axis=0), -room)
+    high = np.minimum(points.max(axis=0), size + room)
     middle, half = (low + high) / 2, (0.5 + MARGIN) * float((high - low).max())
     axis.set(
         xlim=(middle[0] - half, middle[0] + half),

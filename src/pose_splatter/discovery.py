@@ -85,7 +85,9 @@ class Discovery:
 
     def table(self) -> list[str]:
         """A few lines for a person."""
-        heldout = ", ".join(self.heldout) or "none"
+        heldout = ", ".join(self.heldout) or (
+            "none" if len(self.cameras) < 4 else "none yet: the calibration does not fit"
+        )
         lines = [
             f"cameras      {', '.join(self.cameras)}",
             f"videos       {self.videos}",

@@ -78,8 +78,8 @@ def config_text(path: Path, found: Discovery, name: str) -> str:
         ),
         f"    frames: {{start: 0, stop: null, step: {step}}}",
         *_comment(
-            "From the animal's path and the cameras, which look from above; else give a file of "
-            "vertical lines"
+            "From the animal's path and the cameras, which look from above; else name the axis of "
+            "the calibration's world that points up (z), or a file of vertical lines"
         ),
         "    up: auto",
         *_comment(_about_empty(found.masks)),
@@ -126,6 +126,11 @@ def _about_masks(masks: str) -> str:
 
 def _about_heldout(found: Discovery) -> str:
     count = len(found.cameras)
+    if count > 3 and not found.heldout:
+        return (
+            f"None of {count} is chosen while the calibration does not fit; then hold out one that "
+            "others stand on both sides of"
+        )
     if not found.heldout:
         return f"None of {count} cameras can be spared; with four or more, hold one out"
     return (

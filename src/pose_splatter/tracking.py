@@ -17,7 +17,7 @@ from numpy import ndarray
 from scipy import ndimage
 
 from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
-from pose_splatter.carving import VoxelGrid, candidate_views, carve, index_projections
+from pose_splatter.carving import VoxelGrid, candidate_views, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import save_npz
 from pose_splatter.frames import FrameStore, foreground, mask_box
@@ -36,7 +36,8 @@ class HullMoments:
 
     `axis` is a unit vector along the trunk in the horizontal plane, of either sign; `elongation`
     (0 to 1) says how far it can be trusted: 0 for a ball or an upright trunk. `radii` are how far
-    the hull reaches from its centre, horizontally and vertically (world units).
+    the hull reaches from its centre, horizontally and vertically (world units), by
+    `extent_views`.
     """
 
     visible: Bool[ndarray, "*frame"]
@@ -148,7 +149,8 @@ def hull_moments(
     variances, axes = np.linalg.eigh(cov)
     horizontal = float(np.hypot(*axes[:2, 2]))
     elongation = horizontal * (1 - np.sqrt(max(variances[1], 0.0) / max(variances[2], 1e-30)))
-    reach = np.abs(points - middle)
+    sure = (counts >= extent_views(len(rig)))[hull]
+    reach = np.abs((points[sure] if sure.any() else points) - middle)
     return HullMoments(
         visible=np.array(True),
         center=center + middle,

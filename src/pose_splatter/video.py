@@ -168,11 +168,13 @@ def describe_recording(
 def _require_same_size(info: VideoInfo, reference: VideoInfo) -> None:
     sizes = (info.width, info.height), (reference.width, reference.height)
     if sizes[0] != sizes[1]:
-        turned = "; it lies on its side: turn it" if sizes[0] == sizes[1][::-1] else ""
+        fix = "use them as they were filmed, neither scaled nor cut since"
+        if sizes[0] == sizes[1][::-1]:
+            fix = "it lies on its side: turn it"
         raise PoseSplatterError(
             f"{info.path}: frames are {info.width} x {info.height} pixels, but those of "
-            f"{reference.path} are {reference.width} x {reference.height}; all cameras of a "
-            f"recording must have one size{turned}."
+            f"{reference.path} are {reference.width} x {reference.height}: all videos and masks of "
+            f"a recording must have one size; {fix}."
         )
 
 

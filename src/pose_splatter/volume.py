@@ -10,7 +10,7 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.carving import VoxelGrid, candidate_views, carve, index_projections
+from pose_splatter.carving import VoxelGrid, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, save_json, save_npz
 from pose_splatter.frames import FrameStore
@@ -90,7 +90,7 @@ def sum_hulls(
         images = store.read_images(frame)[observed]
         pose = animal.centers[frame], float(animal.angles[frame])
         projections = index_projections(rig, grid, *pose)
-        counts += carve(masks, projections, grid.shape, candidate_views(len(rig))) > 0
+        counts += carve(masks, projections, grid.shape, extent_views(len(rig))) > 0
         foreground = images[masks > 0]
         # Whole numbers: their sum is the same in however many parts it was taken.
         grey += int(foreground.sum(dtype=np.int64))

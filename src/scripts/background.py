@@ -8,4 +8,6 @@ from pose_splatter.video import load_description
 with job(snakemake.log[0]):
     frames = load_description(snakemake.input.videos).source_frames
     settings = ForegroundSettings(**snakemake.params.settings)
-    save_model(snakemake.output[0], model_camera(snakemake.input.video, frames, settings))
+    inputs = snakemake.input
+    model = model_camera(inputs.video, frames, settings, inputs.empty_scene or None)
+    save_model(snakemake.output[0], model)

@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -73,6 +74,28 @@ def test_undistortion_maps_agree_with_distortion_by_hand(rig):
     assert cameras.undistortion_maps(rig, 0) is None
 
 
+@pytest.mark.parametrize("fisheye", [False, True])
+@pytest.mark.parametrize("skew", [0.0, 4.0])
+def test_filmed_pixels_are_what_the_maps_undo(rig, fisheye, skew):
+    """The pixel that the maps fetch for a pinhole's pixel is where the video shows its point."""
+    intrinsics = rig.intrinsics.copy()
+    intrinsics[:, 0, 1] = skew
+    distorted = replace(
+        rig,
+        intrinsics=intrinsics,
+        distortions=np.tile([-1.2, 0.05, 0.003, -0.002, 0.0], (len(rig), 1)),
+        fisheye=rig.names if fisheye else (),
+    )
+    points = np.random.default_rng(0).uniform(-100, 100, (40, 3))
+    map_x, map_y = cameras.undistortion_maps(distorted, 2)
+    plain = distorted.undistorted().project(points)[0][2]
+    places = (plain - 0.5).astype(np.float32)[:, None]
+    fetched = [cv2.remap(m, places, None, cv2.INTER_LINEAR).ravel() + 0.5 for m in (map_x, map_y)]
+    filmed = cameras.filmed_pixels(distorted, 2, points)
+    np.testing.assert_allclose(filmed, np.stack(fetched, axis=1), atol=0.05)
+    assert np.abs(filmed - plain).max() > 0.5
+
+
 def test_triangulation_recovers_a_point(rig):
     point = np.array([30.0, -20.0, 10.0])
     pixels, _ = rig.project(point)
@@ -95,7 +118,7 @@ def test_rotation_to_z_turns_up_onto_z(vector):
 
 
 @pytest.mark.parametrize("path", ["floor", "line", "spot"])
-def test_up_from_a_path_in_a_tilted_world(path):
+def test_up_from_a_path_in_a_tilted_world(path, caplog):
     """A third of the frames rears; on a line or a spot the cameras settle what the path cannot."""
     random = np.random.default_rng(1)
     points = (
@@ -112,6 +135,13 @@ def test_up_from_a_path_in_a_tilted_world(path):
     up = cameras.estimate_up(ring_rig().rotated(tilt), points @ tilt.T)
     error = np.degrees(np.arccos(up @ tilt[:, 2]))
     assert error < (1.5 if path == "floor" else 12)
+    assert ("how the cameras are held" in caplog.text) == (path != "floor")
+
+
+def test_axes_of_the_world_point_where_their_names_say():
+    assert set(cameras.WORLD_AXES) == {"x", "y", "z", "-x", "-y", "-z"}
+    np.testing.assert_array_equal(cameras.WORLD_AXES["z"], [0, 0, 1])
+    np.testing.assert_array_equal(cameras.WORLD_AXES["-y"], [0, -1, 0])
 
 
 def test_lines_file(tmp_path):

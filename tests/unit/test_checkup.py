@@ -20,6 +20,7 @@ from pose_splatter.checkup import (
     check_view,
 )
 from pose_splatter.cli import main, read_config
+from pose_splatter.segmentation.foreground import segment
 
 from ..conftest import look_at, ring_rig, silhouettes, walking_balls, write_video
 
@@ -330,10 +331,40 @@ def test_an_animal_that_stays_does_not_show_the_floor(rig):
     """Up and down on one spot: the path is a vertical line."""
     rearing = [np.array([[0.0, 0, z], [10, 0, z]]) for z in range(0, 60, 10)]
     masks = np.stack([silhouettes(rig, balls, 25.0) for balls in rearing])
-    _, verdict = check_up_direction(sample_of(rig, masks), SETTINGS)
-    assert verdict.name == "up"
-    up, _ = check_up_direction(sample_of(rig, masks), SETTINGS)
+    up, verdict = check_up_direction(sample_of(rig, masks), SETTINGS)
+    expect({"up": verdict}, "up", "warning", "how the cameras are held")
+    assert "up: z" in verdict.fix
     assert up[2] > 0.5
+
+
+@pytest.mark.parametrize(("axis", "level"), [("z", "ok"), ("-z", "warning")])
+def test_up_that_config_names(rig, masks, axis, level):
+    up, verdict = check_up_direction(sample_of(rig, masks), {**SETTINGS, "up": axis})
+    assert (up.tolist(), verdict.level) == ([0, 0, 1 if axis == "z" else -1], level)
+
+
+def test_an_axis_is_no_file_and_an_empty_scene_is_one(workspace, monkeypatch):
+    segmentation = {"empty_scene": "empty{camera}.png"}
+    _, found = check(workspace, monkeypatch, up="z", masks="auto", segmentation=segmentation)
+    expect(found, "files", "error", "empty0.png: no such file")
+    assert "empty_scene" in found["files"].fix
+
+
+def test_masks_are_made_at_the_size_that_is_looked_at(workspace, monkeypatch):
+    """Half the videos' size: the hull of what is made fits as well as that of given masks."""
+    monkeypatch.setattr("pose_splatter.checkup.WIDTH", 80)
+    sizes = []
+
+    def counted(picture, *others):
+        sizes.append(picture.shape[:2])
+        return segment(picture, *others)
+
+    monkeypatch.setattr("pose_splatter.checkup.segment", counted)
+    segmentation = {"method": "background", "threshold": 5.0, "shadow": 0.35}
+    segmentation |= {"empty_scene": None, "weights": None}
+    _, found = check(workspace, monkeypatch, masks="auto", segmentation=segmentation)
+    assert set(sizes) == {(60, 80)}
+    assert found["masks"].level == found["agreement"].level == "ok"
 
 
 def test_up_from_a_file_that_is_wrong(tmp_path, masks, rig):
@@ -393,7 +424,7 @@ def test_an_animal_that_grows(workspace, monkeypatch):
         ]
         write_video(workspace / f"mask{camera}.mp4", np.stack(views) * np.uint8(255))
     _, found = check(workspace, monkeypatch)
-    expect(found, "size", "warning", "the hull's volume goes from")
+    expect(found, "size", "warning", "times as large in some frames as in others")
 
 
 # --- the command -------------------------------------------------------------------------------

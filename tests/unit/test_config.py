@@ -154,6 +154,19 @@ def test_the_mouse_has_the_originals_numbers(config):
     assert settings["experiments"]["mouse_ablation"]["network"]["unets"] == 0
 
 
+def test_the_person_is_made_from_raw_videos_with_a_camera_held_out(config):
+    example = yaml.safe_load((ROOT / "config/examples/pose2sim.yaml").read_text())
+    settings = resolved(merge(config, example))
+    recording = settings["recordings"]["pose2sim"]
+    assert settings["run"] == list(example["experiments"]) == ["person"]
+    assert recording["calibration"].endswith(".qca.txt"), "not the one that Pose2Sim converted"
+    assert recording["masks"] == "auto"
+    assert recording["up"] == "z", "Qualisys's world; cameras that are held askew do not tell"
+    assert len(recording["cameras"]) == 4
+    assert recording["heldout_cameras"] == ["cam03"]
+    assert settings["experiments"]["person"]["apply"] == ["pose2sim"]
+
+
 def test_merging_leaves_its_inputs_alone():
     base = {"a": {"b": [1], "c": 2}}
     merged = merge(base, {"a": {"b": [3]}})

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -344,6 +345,21 @@ def test_names_with_zeros_and_quotes_survive(project):
     settings = config["recordings"]["mine"]
     assert settings["cameras"] == ["00", "01", "02", "03", "04", "05"]
     assert settings["videos"] == f"{folder.name}/videos/cam{{camera}}.mp4"
+
+
+def test_outside_the_workflows_folder_nothing_is_written(project, monkeypatch, capsys):
+    monkeypatch.chdir(project / "my rec")
+    before = sorted(project.rglob("*"))
+    assert main(["init", "."]) == 1
+    assert "config/config.yaml: no such file here" in capsys.readouterr().err
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_calibration_that_does_not_fit_is_why_no_camera_is_held_out(recording):
+    found = replace(discover(recording), heldout=())
+    assert "held out     none yet: the calibration does not fit" in found.table()
+    written = " ".join(config_text(Path("a.yaml"), found, "mine").replace("#", "").split())
+    assert "None of 6 is chosen while the calibration does not fit" in written
 
 
 def test_nothing_is_overwritten_unasked(project, capsys):

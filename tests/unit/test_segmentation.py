@@ -8,11 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
+from pose_splatter.cameras import filmed_pixels
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.segmentation.background import (
     background_of,
     gain,
     most_different,
+    read_scene,
     telling_pictures,
     thumbnail,
 )
@@ -113,6 +115,53 @@ def test_the_background_has_no_ghost_of_a_resting_animal(tmp_path):
     resting = masks[-1] > 0
     assert np.abs(np.median(pictures, axis=0) - floor())[resting].mean() > 40, "a plain median has"
     assert np.abs(background.picture - floor())[resting].mean() < 4
+
+
+def trembling(n_frames: int) -> np.ndarray:
+    """Places of an animal that stays where it is, and never quite still."""
+    return np.array([60.0, 48.0]) + np.random.default_rng(3).uniform(-3, 3, (n_frames, 2))
+
+
+def test_an_empty_scene_shows_what_an_animal_that_stays_hides():
+    pictures, masks = scene(trembling(30))
+    patches = cv2.resize(np.random.default_rng(4).uniform(0.5, 2, (24, 32)), (WIDTH, HEIGHT))
+    for picture, mask, (x, y) in zip(pictures, masks, trembling(30), strict=True):
+        coat = np.roll(patches, (round(y), round(x)), (0, 1))  # it moves along
+        picture[mask > 0] = (picture * coat[..., None])[mask > 0].clip(0, 255)
+    core = masks.min(axis=0) > 0
+    assert core.sum() > 100
+    empty = (floor() * 0.9).round().astype(np.uint8)  # in other light
+    empty[5:25, 5:25] = (20, 200, 20)  # somebody, who is not there in the recording
+    empty[70:90, 90:110] = (200, 20, 20)
+    alone, helped = background_of(pictures), background_of(pictures, empty)
+    assert np.abs(alone.picture - floor())[core].mean() > 40, "a ghost"
+    assert np.abs(helped.picture - floor())[core].mean() < 3
+    somebody = np.abs(empty / 0.9 - floor()).max(axis=-1) > 25
+    assert np.abs(helped.picture - floor())[somebody].mean() < 3
+    camera = calibrate_shadows(list(pictures), helped, SETTINGS)
+    made = [segment(picture, camera, SETTINGS) for picture in pictures]
+    assert np.median([iou(*pair) for pair in zip(made, masks, strict=True)]) > 0.9
+
+
+def test_noise_is_not_that_of_an_animal_that_is_often_there():
+    pictures, masks = scene([*path(24), *trembling(12)])
+    often = masks.mean(axis=0) > 0.35
+    assert often.sum() > 100
+    noise = background_of(pictures).noise
+    assert noise[often].max() < 2 * np.median(noise)
+
+
+def test_an_empty_scene_is_a_picture_or_a_video_of_the_same_size(tmp_path):
+    ground = floor().round().astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "empty.png"), ground[..., ::-1])
+    assert (read_scene(tmp_path / "empty.png", HEIGHT, WIDTH) == ground).all()
+    moving, _ = scene(path(9))
+    write_video(tmp_path / "empty.mp4", moving, crf=1)
+    assert np.abs(read_scene(tmp_path / "empty.mp4", HEIGHT, WIDTH) - floor()).mean() < 5
+    with pytest.raises(
+        PoseSplatterError, match=r"empty.png: .* has 128 x 96 pixels, but the video 96"
+    ):
+        read_scene(tmp_path / "empty.png", WIDTH, HEIGHT)
 
 
 def test_a_covered_pixel_is_found_in_less_than_half_of_the_frames():
@@ -259,6 +308,16 @@ def test_distorted_cameras_vote_where_they_see(rig, masks):
     assert np.array_equal(Vote.of(distorted, range(6), grid=48)(seen), seen)
 
 
+def test_fisheye_cameras_vote_where_they_see(rig, masks):
+    strong = np.tile([0.3, -0.1, 0.0, 0.0], (6, 1))
+    fisheye = replace(rig, distortions=strong, fisheye=rig.names)
+    seen = np.zeros_like(masks)
+    for camera in range(6):
+        for u, v in filmed_pixels(fisheye, camera, walking_balls(30)[10]):
+            cv2.circle(seen[camera], (round(u), round(v)), 6, 1, -1)
+    assert np.array_equal(Vote.of(fisheye, range(6), grid=48)(seen), seen)
+
+
 def test_held_out_cameras_have_no_vote_and_keep_their_pieces_whole(rig, masks):
     observed = [0, 1, 2, 3, 5]
     vote = Vote.of(rig, observed, grid=48)
@@ -276,6 +335,21 @@ def test_held_out_cameras_have_no_vote_and_keep_their_pieces_whole(rig, masks):
     hull_of_others_grown = masks.copy()
     hull_of_others_grown[observed] = [cv2.dilate(m, np.ones((5, 5))) for m in masks[observed]]
     assert np.array_equal(vote(hull_of_others_grown)[4], masks[4]), "and nothing is filled in"
+
+
+def test_a_piece_that_lies_apart_is_kept_where_all_cameras_see_it():
+    """Of three cameras two agree on nearly everything, a reflection on the floor included."""
+    rig = ring_rig(3)
+    masks = silhouettes(rig, walking_balls(1)[0], radius=22)
+    vote = Vote.of(rig, range(3), grid=48)
+    hand, reflection = masks.copy(), masks.copy()
+    rows, columns = np.nonzero(masks[0])
+    cut = round(np.quantile(columns, 0.8))
+    hand[0][:, cut : cut + 3] = 0  # a piece cut off by a hole in the mask
+    assert cv2.connectedComponents(hand[0])[0] == 3
+    assert np.array_equal(vote(hand)[0], hand[0])
+    reflection[0][rows.max() + 12 : rows.max() + 20, columns.min() : columns.max()] = 1
+    assert np.array_equal(vote(reflection)[0], masks[0])
 
 
 # --- networks ----------------------------------------------------------------------------------

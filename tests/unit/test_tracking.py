@@ -107,6 +107,14 @@ def test_a_smaller_body_beside_the_animal_is_left_out():
     assert (moments.radii < 65).all()
 
 
+def test_of_three_cameras_all_tell_how_far_the_animal_reaches():
+    """Two agree on what reaches 64 to the sides and 42 up; the body reaches 52 and 22."""
+    rig = ring_rig(3, width=320, height=240)
+    moments = hull_moments(silhouettes(rig, body_with_tail(0.4, 0)[0], 22), rig, grid_size=64)
+    assert moments.radii[0] == pytest.approx(52, abs=6)
+    assert moments.radii[1] == pytest.approx(22, abs=8)
+
+
 def test_an_absent_animal_is_marked():
     rig = ring_rig(4)
     masks = np.zeros((4, rig.height, rig.width), np.uint8)

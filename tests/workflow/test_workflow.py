@@ -132,6 +132,19 @@ def test_one_target_needs_only_its_own_stages(workspace):
     assert jobs == {"cameras": 1, "images_part": 2, "images": 1}
 
 
+def test_the_example_is_planned_from_the_download_on(workspace):
+    """The recording is not there yet: its videos, masks and calibration are made before they are
+    used."""
+    example = yaml.safe_load((ROOT / "config/examples/pose2sim.yaml").read_text())
+    jobs = workspace.dry_run(
+        "results/experiments/person/pose2sim/metrics_test.csv", overrides=example
+    ).jobs()
+    once = ("pose2sim", "cameras", "vertical_lines", "images", "train", "render", "metrics_test")
+    assert {rule: jobs[rule] for rule in once} == dict.fromkeys(once, 1)
+    assert jobs["pose2sim_video"] == 2, "those that a video platform scaled"
+    assert jobs["background"] == jobs["mask_video"] == 4
+
+
 def test_tracking_agrees_with_the_truth(finished):
     """Coarse, on 24 frames: the demo's centre and heading, as it was rendered."""
     results = finished.folder / "results/recordings/demo"

@@ -15,7 +15,12 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import DEFLATE_LEVEL
 from pose_splatter.progress import track
-from pose_splatter.segmentation.background import Background, background_of, telling_pictures
+from pose_splatter.segmentation.background import (
+    Background,
+    background_of,
+    read_scene,
+    telling_pictures,
+)
 from pose_splatter.segmentation.foreground import (
     CameraModel,
     ForegroundSettings,
@@ -34,11 +39,30 @@ SUDDEN = 0.05  # of the picture's width: what moved farther between frames came 
 
 
 def model_camera(
-    video: str | Path, frames: Sequence[int], settings: ForegroundSettings
+    video: str | Path,
+    frames: Sequence[int],
+    settings: ForegroundSettings,
+    empty_scene: str | Path | None = None,
+    downsample: int = 1,
 ) -> CameraModel:
-    """Learn a camera's background and shadows from frames of its own video."""
+    """Learn a camera's background and shadows from frames of its own video.
+
+    `empty_scene`, a picture or video of what it sees without the animal, helps where that stays.
+    The model is of pictures that are averaged over `downsample` pixels (a rest is cut off).
+    """
     pictures = telling_pictures(video, frames)
-    return calibrate_shadows(list(pictures), background_of(pictures), settings)
+    scene = read_scene(empty_scene, *pictures.shape[1:3]) if empty_scene else None
+    if downsample > 1:
+        pictures = np.stack([averaged(picture, downsample) for picture in pictures])
+        scene = None if scene is None else averaged(scene, downsample)
+    return calibrate_shadows(list(pictures), background_of(pictures, scene), settings)
+
+
+def averaged(picture: UInt8[ndarray, "height width 3"], downsample: int) -> UInt8[ndarray, "h w 3"]:
+    """A picture averaged over squares of `downsample` pixels; a rest of pixels is cut off."""
+    height, width = (size // downsample for size in picture.shape[:2])
+    whole = picture[: height * downsample, : width * downsample]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def make_segmenters(

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
-from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
+from pose_splatter.cameras import CameraRig, filmed_pixels
 from pose_splatter.carving import candidate_views
 
 GRID = 96  # voxels along the edge of the cube that holds all that the cameras look at
@@ -55,27 +55,33 @@ class Vote:
         self, masks: UInt8[ndarray, "camera height width"]
     ) -> UInt8[ndarray, "camera height width"]:
         """The masks (0 or 1) of one frame without what the vote rejects."""
-        body = self.body(masks)
+        body, unanimous = self.body(masks), self._votes(masks) == len(self.observed)
         voted = np.zeros_like(masks)
         for camera, mask in enumerate(masks):
             region = self.region(body, camera, mask.shape)
             if camera in self.observed:
-                voted[camera] = mask & region
+                shared = self.region(body & unanimous, camera, mask.shape)
+                voted[camera] = _main_and_shared(mask & region, shared)
             else:
                 voted[camera] = _pieces_near(mask, region, FAR * mask.shape[1])
         return voted
 
     def body(self, masks: UInt8[ndarray, "camera height width"]) -> Bool[ndarray, " voxel"]:
         """The largest piece of the hull that all observed cameras but one agree on."""
-        votes = np.zeros(self.places.shape[1], np.uint8)
-        for camera in self.observed:
-            votes += self._touched(masks[camera])[self.places[camera]]
+        votes = self._votes(masks)
         size = round(len(votes) ** (1 / 3))
         hull = (votes >= candidate_views(len(self.observed))).reshape((size,) * 3)
         labels, count = ndimage.label(hull, np.ones((3, 3, 3)))
         if count == 0:
             return hull.ravel()
         return (labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])).ravel()
+
+    def _votes(self, masks: UInt8[ndarray, "camera height width"]) -> UInt8[ndarray, " voxel"]:
+        """How many of the observed cameras see something at each voxel."""
+        votes = np.zeros(self.places.shape[1], np.uint8)
+        for camera in self.observed:
+            votes += self._touched(masks[camera])[self.places[camera]]
+        return votes
 
     def _touched(self, mask: UInt8[ndarray, "height width"]) -> UInt8[ndarray, " cell"]:
         """The cells that the mask reaches, and their neighbours: a voxel's body is larger than
@@ -123,19 +129,30 @@ def _places(
 ) -> Int32[ndarray, " voxel"]:
     """The cell of each point in a camera as it films, with its distortion and skew."""
     plain, depths = rig.subset([camera]).project(points)
-    pixels = plain[0]
-    if rig.distortions[camera].any():
-        K, (turn, _) = rig.intrinsics[camera], cv2.Rodrigues(rig.rotations[camera])
-        shifted, distortion = K - INTEGER_PIXEL_CENTRES, rig.distortions[camera]
-        seen, _ = cv2.projectPoints(points, turn, rig.translations[camera], shifted, distortion)
-        pixels = seen[:, 0] + 0.5
-        pixels[:, 0] += K[0, 1] * (pixels[:, 1] - K[1, 2]) / K[1, 1]  # the skew, which it ignores
+    pixels = filmed_pixels(rig, camera, points)
     size = np.array([rig.width, rig.height])
     # Far outside the picture, the polynomial of the distortion may lead back into it.
     near = (np.abs(plain[0] - size / 2) < size).all(axis=1) & (depths[0] > 0)
     inside = near & (pixels >= 0).all(axis=1) & (pixels < size).all(axis=1)
     column, row = (np.where(inside[:, None], pixels, 0) // cell).astype(np.int32).T
     return np.where(inside, row * cells[1] + column, cells[0] * cells[1]).astype(np.int32)
+
+
+def _main_and_shared(
+    mask: UInt8[ndarray, "height width"], shared: UInt8[ndarray, "height width"]
+) -> UInt8[ndarray, "height width"]:
+    """The mask's largest piece, and others that lie for the most part where all cameras agree.
+
+    Of few cameras, all but one are soon agreed: two, on what the third alone takes for an animal.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count <= 2:
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA]
+    kept = np.bincount(labels.ravel(), shared.ravel(), count) > 0.5 * areas
+    kept[1 + np.argmax(areas[1:])] = True
+    kept[0] = False
+    return kept[labels].view(np.uint8)
 
 
 def _pieces_near(

@@ -25,7 +25,7 @@ from pose_splatter.model import NetworkConfig, PoseSplatter, render
 from pose_splatter.rendering import write_renders
 from pose_splatter.training import TrainingConfig, train
 
-from ..conftest import balls_recording
+from ..conftest import DAMAGES, balls_recording
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
 CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, seed=5)
@@ -150,10 +150,59 @@ def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypat
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+def test_a_loss_that_breaks_costs_no_finished_epoch(tmp_path, recording, monkeypatch):
+    """The state stays that of the last good epoch; where the cause is gone, training goes on."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "a", recording)
+    compute = training.compute_losses
+
+    def broken(rendering, batch, loss_weights):
+        losses = compute(rendering, batch, loss_weights)
+        in_second_epoch = (tmp_path / "b/training_state.pt").exists()
+        return losses | {"loss": losses["loss"] * float("nan")} if in_second_epoch else losses
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "compute_losses", broken)
+        with pytest.raises(PoseSplatterError, match=r"loss is nan in epoch 1 .* learning_rate"):
+            run(tmp_path / "b", recording)
+    state = torch.load(tmp_path / "b/training_state.pt", weights_only=True)
+    assert state["epoch"] == 1
+    assert all(torch.isfinite(weight).all() for weight in state["best_weights"].values())
+    again = run(tmp_path / "b", recording)
+    assert list(again.pop("resumed")) == [0, 1, 0]
+    pd.testing.assert_frame_equal(again, whole.drop(columns="resumed"), check_exact=True)
+    assert (tmp_path / "a/checkpoint.pt").read_bytes() == (
+        tmp_path / "b/checkpoint.pt"
+    ).read_bytes()
+
+
+def test_a_disk_that_fills_costs_no_finished_epoch(tmp_path, recording, small_disk):
+    """There is room for one state: that of the second epoch does not fit beside the first's."""
+    (tmp_path / "a").mkdir()
+    whole = run(tmp_path / "a", recording)
+    size = (tmp_path / "a/training_state.pt").stat().st_size
+    small_disk.resize(round(1.5 * size / 1024))
+    with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the disk is full; free some"):
+        run(small_disk.folder, recording)
+    assert [path.name for path in small_disk.folder.iterdir()] == ["training_state.pt"]
+    small_disk.resize(round(4 * size / 1024))
+    again = run(small_disk.folder, recording)
+    assert list(again.pop("resumed")) == [0, 1, 0]
+    pd.testing.assert_frame_equal(again, whole.drop(columns="resumed"), check_exact=True)
+    whole_model, model = (f / "checkpoint.pt" for f in (tmp_path / "a", small_disk.folder))
+    assert model.read_bytes() == whole_model.read_bytes()
+
+
 def test_a_damaged_state_is_named(tmp_path, recording):
-    (tmp_path / "training_state.pt").write_bytes(b"junk")
-    with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the state .* delete it"):
-        run(tmp_path, recording)
+    run(tmp_path, recording)
+    state = tmp_path / "training_state.pt"
+    content = state.read_bytes()
+    for damage in DAMAGES.values():
+        state.write_bytes(content)
+        damage(state)
+        with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the state .* delete it"):
+            run(tmp_path, recording)
 
 
 def test_a_validation_loss_that_breaks_ends_training(tmp_path, recording, monkeypatch):
@@ -270,6 +319,28 @@ def test_renders_of_a_trained_model(tmp_path, recording):
     assert (renders[2] == [255, 255, 255, 0]).all(), "an absent animal is rendered as nothing"
     assert (renders[9][..., 3] > 128).any(axis=(1, 2)).all()
     np.testing.assert_array_equal(read_render(tmp_path / "r.h5", 9), renders[9])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_renders_are_named(tmp_path, recording, damage):
+    torch.manual_seed(0)
+    write_renders(tmp_path / "r.h5", PoseSplatter(NETWORK).eval(), recording, [1, 9], "cpu")
+    DAMAGES[damage](tmp_path / "r.h5")
+    with pytest.raises(PoseSplatterError, match=r"r\.h5: the file is damaged .* delete r\.h5"):
+        list(read_renders(tmp_path / "r.h5"))
+
+
+def test_renders_on_a_full_disk(recording, small_disk):
+    torch.manual_seed(0)
+    model, path = PoseSplatter(NETWORK).eval(), small_disk.folder / "r.h5"
+    small_disk.resize(16)
+    (small_disk.folder / "good.txt").write_text("good")
+    with pytest.raises(PoseSplatterError, match=r"r\.h5: the disk is full; free some space"):
+        write_renders(path, model, recording, range(12), "cpu")
+    assert [other.name for other in small_disk.folder.iterdir()] == ["good.txt"]
+    small_disk.resize(4096)
+    write_renders(path, model, recording, range(12), "cpu")
+    assert len(list(read_renders(path))) == 12
 
 
 def test_a_model_starts_from_another(tmp_path, recording):

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import zarr
 from jaxtyping import Float, Int
 from numpy import ndarray
+from zarr.codecs import ZstdCodec
 
-from pose_splatter.files import atomic_path, resumable_path
+from pose_splatter.errors import PoseSplatterError
+from pose_splatter.files import atomic_path, create_h5, resumable_path, sound
 
 ARRAY = "features"
 # What embedding.h5 holds of a frame's movements (see `body.movements`).
@@ -50,6 +51,11 @@ def write_features(
             logger.info("going on after %d of %d frames", done, shape[0])
         for frame, values in enumerate(features_from(done), start=done):
             array[frame] = values
+        if _finished(partial, array) < shape[0]:
+            raise PoseSplatterError(
+                f"{path}: another job has taken over what this one wrote; end one of them and run "
+                "the same command again."
+            )
 
 
 def _finished(path: str | Path, array: zarr.Array) -> int:
@@ -80,6 +86,7 @@ def _create(path: str | Path, shape: tuple[int, ...], attributes: dict[str, Any]
         shape=shape,
         chunks=(1, *shape[1:]),
         dtype="float32",
+        compressors=ZstdCodec(checksum=True),
         # Chunks lie beside each other, not each in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
     )
@@ -91,8 +98,12 @@ def _chunk(path: str | Path, array: zarr.Array, frame: int) -> Path:
 
 def read_features(path: str | Path) -> Float[ndarray, "frame feature"]:
     """All features of a recording, flattened; NaN in frames without the animal."""
-    array = np.asarray(zarr.open_array(path, path=ARRAY, mode="r")[:])
-    return array.reshape(len(array), -1)
+    with sound(path, "the store"):
+        array = zarr.open_array(path, path=ARRAY, mode="r")
+        if (done := _finished(path, array)) < array.shape[0]:  # Zarr would read zeros
+            raise ValueError(f"no chunk of frame {done}")
+        values = np.asarray(array[:])
+    return values.reshape(len(values), -1)
 
 
 def write_embedding(
@@ -125,7 +136,7 @@ def write_embedding_h5(
     /source_frame, /heading, /height, /speed and /time, with their `units`. `table` is the
     recording's part of map.csv.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_h5(path) as file:
         file.attrs["recording"] = np.bytes_(recording)
         file["embedding"] = embedding.astype(np.float32)
         file["map"] = table[["x", "y"]].to_numpy(np.float32)

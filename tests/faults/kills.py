@@ -7,9 +7,10 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
@@ -43,16 +44,17 @@ class Workflow:
                 start_new_session=True,
             )
 
-    def finish(self) -> str:
-        """Run it to its end; what it said."""
-        process = self.start()
+    def run(self) -> tuple[int, str]:
+        """Run it to its end; its exit status, and what it said."""
+        return self.ended(self.start())
+
+    def ended(self, process: psutil.Popen) -> tuple[int, str]:
+        """The same of a run that goes on."""
         try:
             code = process.wait(LIMIT)
         finally:
             kill_group(process)
-        output = self.log.read_text()
-        assert code == 0, output
-        return output
+        return code, self.log.read_text()
 
     def unlock(self) -> None:
         """What a person does after Snakemake was killed."""
@@ -73,6 +75,16 @@ class Workflow:
         for rule in ENDED.findall(text):
             left.remove(rule)
         return left
+
+    def begun(self, process: psutil.Popen, rules: Collection[str]) -> str | None:
+        """Wait until a job of one of the rules begins; None where the run ends before."""
+        deadline = time.monotonic() + LIMIT
+        while process.poll() is None:
+            assert time.monotonic() < deadline, self.log.read_text()
+            if met := set(rules).intersection(self.running()):
+                return min(met)
+            time.sleep(0.05)
+        return None
 
 
 def kill_group(process: psutil.Popen) -> None:
@@ -125,18 +137,18 @@ def run_with_kills(
     Each restart is the same command. A rule that ended in the same moment as another was
     killed is not met again, and is left out.
     """
-    left, orphans = set(rules), []
+    left, orphans, ways = set(rules), [], cycle(rng.sample(WAYS, len(WAYS)))
     while True:
         process = workflow.start()
         try:
-            rule = _begun(workflow, process, left)
+            rule = workflow.begun(process, left)
             if rule is None:
                 assert process.wait(LIMIT) == 0, workflow.log.read_text()
                 break
             left.remove(rule)
             after = rng.uniform(0.2, 1.1) * seconds[rule]
             time.sleep(after)
-            way, running = _kill(process, rng.choice(WAYS)), tuple(workflow.running())
+            way, running = _kill(process, next(ways)), tuple(workflow.running())
             orphans += jobs_of_session(process) if way == "Snakemake alone" else []
             yield Round(rule, after, way, running)
             if way != "its jobs alone":
@@ -155,17 +167,6 @@ def jobs_of_session(process: psutil.Popen) -> list[psutil.Process]:
             if os.getpgid(other.pid) == process.pid:
                 alive.append(other)
     return alive
-
-
-def _begun(workflow: Workflow, process: psutil.Popen, rules: set[str]) -> str | None:
-    """Wait until a job of one of the rules begins; None where the run ends before."""
-    deadline = time.monotonic() + LIMIT
-    while process.poll() is None:
-        assert time.monotonic() < deadline, workflow.log.read_text()
-        if met := rules.intersection(workflow.running()):
-            return sorted(met)[0]
-        time.sleep(0.05)
-    return None
 
 
 def _kill(process: psutil.Popen, way: str) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -321,11 +322,19 @@ def test_renders_of_a_trained_model(tmp_path, recording):
     np.testing.assert_array_equal(read_render(tmp_path / "r.h5", 9), renders[9])
 
 
+def flip_a_bit_of_pictures(path):
+    with h5py.File(path) as file:
+        chunk = file["images"].id.get_chunk_info(1)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + chunk.size // 2] ^= 4
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_renders_are_named(tmp_path, recording, damage):
     torch.manual_seed(0)
     write_renders(tmp_path / "r.h5", PoseSplatter(NETWORK).eval(), recording, [1, 9], "cpu")
-    DAMAGES[damage](tmp_path / "r.h5")
+    {**DAMAGES, "a bit flipped": flip_a_bit_of_pictures}[damage](tmp_path / "r.h5")
     with pytest.raises(PoseSplatterError, match=r"r\.h5: the file is damaged .* delete r\.h5"):
         list(read_renders(tmp_path / "r.h5"))
 

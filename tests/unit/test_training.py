@@ -63,6 +63,19 @@ def weights(folder):
     return torch.load(folder / "checkpoint.pt", weights_only=True)["weights"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, recording):
+    """A folder with what an undisturbed run wrote, and its log."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(folder, recording).drop(columns="resumed")
+
+
+def same_end(folder, again, whole) -> bool:
+    """Whether a run ended as the undisturbed one did, bit for bit."""
+    pd.testing.assert_frame_equal(again, whole[1], check_exact=True)
+    return (folder / "checkpoint.pt").read_bytes() == (whole[0] / "checkpoint.pt").read_bytes()
+
+
 def test_the_same_seed_gives_the_same_model(tmp_path, recording):
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -85,10 +98,7 @@ def test_bfloat16_trains_to_nearly_the_same(tmp_path, recording):
     np.testing.assert_allclose(single["train_loss"], half["train_loss"], rtol=0.05)
 
 
-def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypatch):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    whole = run(tmp_path / "a", recording)
+def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, whole, monkeypatch):
     save = training._Run.save
 
     def save_and_die(self, *arguments):
@@ -99,14 +109,11 @@ def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(training._Run, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "b", recording)
-    assert not (tmp_path / "b/checkpoint.pt").exists()
-    again = run(tmp_path / "b", recording)
+            run(tmp_path, recording)
+    assert not (tmp_path / "checkpoint.pt").exists()
+    again = run(tmp_path, recording)
     assert list(again.pop("resumed")) == [0, 0, 1]
-    assert list(whole.pop("resumed")) == [0, 0, 0]
-    pd.testing.assert_frame_equal(again, whole, check_exact=True)
-    for one, other in zip(*(weights(tmp_path / n).values() for n in "ab"), strict=True):
-        assert torch.equal(one, other)
+    assert same_end(tmp_path, again, whole)
 
 
 def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
@@ -151,38 +158,29 @@ def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypat
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_loss_that_breaks_costs_no_finished_epoch(tmp_path, recording, monkeypatch):
+def test_a_loss_that_breaks_costs_no_finished_epoch(tmp_path, recording, whole, monkeypatch):
     """The state stays that of the last good epoch; where the cause is gone, training goes on."""
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    whole = run(tmp_path / "a", recording)
-    compute = training.compute_losses
+    compute, state = training.compute_losses, tmp_path / "training_state.pt"
 
     def broken(rendering, batch, loss_weights):
         losses = compute(rendering, batch, loss_weights)
-        in_second_epoch = (tmp_path / "b/training_state.pt").exists()
-        return losses | {"loss": losses["loss"] * float("nan")} if in_second_epoch else losses
+        return losses | {"loss": losses["loss"] * float("nan")} if state.exists() else losses
 
     with monkeypatch.context() as patched:
         patched.setattr(training, "compute_losses", broken)
         with pytest.raises(PoseSplatterError, match=r"loss is nan in epoch 1 .* learning_rate"):
-            run(tmp_path / "b", recording)
-    state = torch.load(tmp_path / "b/training_state.pt", weights_only=True)
-    assert state["epoch"] == 1
-    assert all(torch.isfinite(weight).all() for weight in state["best_weights"].values())
-    again = run(tmp_path / "b", recording)
+            run(tmp_path, recording)
+    kept = torch.load(state, weights_only=True)
+    assert kept["epoch"] == 1
+    assert all(torch.isfinite(weight).all() for weight in kept["best_weights"].values())
+    again = run(tmp_path, recording)
     assert list(again.pop("resumed")) == [0, 1, 0]
-    pd.testing.assert_frame_equal(again, whole.drop(columns="resumed"), check_exact=True)
-    assert (tmp_path / "a/checkpoint.pt").read_bytes() == (
-        tmp_path / "b/checkpoint.pt"
-    ).read_bytes()
+    assert same_end(tmp_path, again, whole)
 
 
-def test_a_disk_that_fills_costs_no_finished_epoch(tmp_path, recording, small_disk):
+def test_a_disk_that_fills_costs_no_finished_epoch(recording, whole, small_disk):
     """There is room for one state: that of the second epoch does not fit beside the first's."""
-    (tmp_path / "a").mkdir()
-    whole = run(tmp_path / "a", recording)
-    size = (tmp_path / "a/training_state.pt").stat().st_size
+    size = (whole[0] / "training_state.pt").stat().st_size
     small_disk.resize(round(1.5 * size / 1024))
     with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the disk is full; free some"):
         run(small_disk.folder, recording)
@@ -190,15 +188,12 @@ def test_a_disk_that_fills_costs_no_finished_epoch(tmp_path, recording, small_di
     small_disk.resize(round(4 * size / 1024))
     again = run(small_disk.folder, recording)
     assert list(again.pop("resumed")) == [0, 1, 0]
-    pd.testing.assert_frame_equal(again, whole.drop(columns="resumed"), check_exact=True)
-    whole_model, model = (f / "checkpoint.pt" for f in (tmp_path / "a", small_disk.folder))
-    assert model.read_bytes() == whole_model.read_bytes()
+    assert same_end(small_disk.folder, again, whole)
 
 
-def test_a_damaged_state_is_named(tmp_path, recording):
-    run(tmp_path, recording)
+def test_a_damaged_state_is_named(tmp_path, recording, whole):
     state = tmp_path / "training_state.pt"
-    content = state.read_bytes()
+    content = (whole[0] / "training_state.pt").read_bytes()
     for damage in DAMAGES.values():
         state.write_bytes(content)
         damage(state)

@@ -56,17 +56,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def create_h5(path: str | Path) -> Iterator[h5py.File]:
     """Write a HDF5 file, atomically.
 
-    HDF5 crashes a process that ends while it could not write all that it holds. So it holds no
-    chunks back, which are written whole and once anyway, and where the disk is full, what was
-    written is given up before the file is closed: then there is room for the rest.
+    HDF5 crashes a process that ends while it holds chunks that it could not write. So it holds none
+    back; they are written whole and once anyway.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
-        try:
-            yield file
-            file.flush()
-        except BaseException:
-            os.truncate(temporary, 0)
-            raise
+        yield file
 
 
 @contextmanager

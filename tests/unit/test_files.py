@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -171,6 +173,30 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(small_disk, name, writ
     small_disk.resize(4096)
     write(path)
     assert names(small_disk.folder) == sorted([name, "good.txt"])
+
+
+WRITER = """
+import sys
+import numpy as np
+from pose_splatter.files import create_h5
+from pose_splatter.progress import job
+
+noise = np.random.default_rng(0).integers(0, 256, (9, 100, 100), np.uint8)
+with job(None), create_h5(sys.argv[1]) as file:
+    for name in "ab":
+        file.create_dataset(name, data=noise, chunks=(1, 100, 100), compression="gzip")
+"""
+
+
+@pytest.mark.parametrize("kilobytes", [8, 64])
+def test_hdf5_does_not_crash_where_the_disk_is_full(small_disk, kilobytes):
+    """It does at the end of a process, where it holds back chunks that it could not write."""
+    small_disk.resize(kilobytes)
+    command = [sys.executable, "-c", WRITER, str(small_disk.folder / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "a.h5: the disk is full" in done.stderr.splitlines()[-1]
+    assert not names(small_disk.folder)
 
 
 # --- damage --------------------------------------------------------------------------------------

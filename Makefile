@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Without a terminal's own Python environment: what .venv holds is all there is.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test lint audit bench bench-gpu lock clean
+.PHONY: demo test test-faults lint audit bench bench-gpu lock clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake all results/report.html
@@ -15,6 +15,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Runs that are killed at random moments in every stage, and full disks: an hour.
+ROUNDS ?= 20
+SEED ?= 0
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -n 0 -m faults -s --fault-rounds $(ROUNDS) --fault-seed $(SEED) tests/faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,10 @@
 """Known geometry that tests share: a ring of cameras around shapes whose outlines are exact."""
 
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import cv2
@@ -14,6 +18,53 @@ from pose_splatter.dataset import Recording
 from pose_splatter.frames import FrameStore
 from pose_splatter.tracking import Track
 from pose_splatter.volume import Crop
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-rounds", type=int, default=20, help="how often a run is killed")
+    parser.addoption("--fault-seed", type=int, default=0, help="when and where it is killed")
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# What disks do to files: the last is what a power loss leaves.
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a bit flipped": _flip_a_bit,
+    "cut short": _cut_short,
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+class SmallDisk:
+    """A folder that is a disk of its own, as large as it is told to be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        if not shutil.which("mount") or self._mount("tmpfs", "-o", "size=1m"):
+            pytest.skip("mounting a disk is not permitted here")
+
+    def _mount(self, *options: str) -> int:
+        command = ["mount", "-t", "tmpfs", *options, str(self.folder)]
+        return subprocess.run(command, capture_output=True).returncode
+
+    def resize(self, kilobytes: int) -> None:
+        assert self._mount("-o", f"remount,size={kilobytes}k") == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(tmp_path / "disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk.folder)], check=True)
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:

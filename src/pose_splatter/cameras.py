@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path, save_npz
+from pose_splatter.files import create_h5, load_npz, open_h5, save_npz, sound
 
 # OpenCV and MATLAB calibrations put the centre of the first pixel at 0, we put it at 0.5.
 INTEGER_PIXEL_CENTRES = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
@@ -195,18 +194,18 @@ def save_cameras(path: str | Path, rig: CameraRig) -> None:
 
     `fisheye`, the names of the cameras with such a lens, is there only where there are any.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_h5(path) as file:
         file.attrs.update(width=rig.width, height=rig.height, pixel_centers="half-integer")
         file["names"] = list(rig.names)
         for field in ("intrinsics", "rotations", "translations", "distortions"):
-            file[field] = getattr(rig, field)
+            file.create_dataset(field, data=getattr(rig, field), fletcher32=True)
         if rig.fisheye:
             file["fisheye"] = list(rig.fisheye)
 
 
 def load_cameras(path: str | Path) -> CameraRig:
     """Read cameras.h5, in the calibration's own world."""
-    with h5py.File(path, "r") as file:
+    with open_h5(path) as file, sound(path):
         return CameraRig(
             names=tuple(file["names"].asstr()[:]),
             width=int(file.attrs["width"]),
@@ -221,7 +220,7 @@ def load_cameras(path: str | Path) -> CameraRig:
 
 def load_upright_rig(cameras: str | Path, vertical_lines: str | Path, downsample: int) -> CameraRig:
     """The pinhole cameras of the stored images, in a world whose +z is up."""
-    up = np.load(vertical_lines)["up"]
+    up = load_npz(vertical_lines)["up"]
     return load_cameras(cameras).undistorted().downsampled(downsample).rotated(rotation_to_z(up))
 
 

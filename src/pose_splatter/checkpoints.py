@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -39,8 +40,7 @@ class Checkpoint:
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt; it holds tensors and plain values alone."""
-    with atomic_path(path) as temporary:
-        torch.save({**vars(checkpoint), "network": asdict(checkpoint.network)}, temporary)
+    save_tensors(path, {**vars(checkpoint), "network": asdict(checkpoint.network)})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -51,7 +51,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             saved = json.loads(Path(path, CONFIG).read_text())
             saved["weights"] = load_file(Path(path, WEIGHTS))
         else:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved = load_tensors(path, "cpu")
         network = NetworkConfig.of(saved["network"])
         PoseSplatter(network).load_state_dict(saved["weights"])
         return Checkpoint(**{**saved, "network": network})
@@ -60,6 +60,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path}: not a checkpoint of this program ({str(error).splitlines()[0]}); delete it "
             "and train again, or name another."
         ) from error
+
+
+def save_tensors(path: str | Path, content: dict[str, Any]) -> None:
+    """`torch.save`, atomically, the same bytes for the same content."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)  # by its name, that would be written into the file
+
+
+def load_tensors(path: str | Path, device: str) -> dict[str, Any]:
+    """`torch.load` of what holds no code, after its checksums were verified, which torch leaves."""
+    with ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise ValueError(f"the checksum of its {damaged} is wrong")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def write_release(path: str | Path, checkpoint: Checkpoint, card: str) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
@@ -12,7 +11,7 @@ from numpy import ndarray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path
+from pose_splatter.files import atomic_path, open_h5, sound
 from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.progress import track
 
@@ -81,7 +80,7 @@ def _psnr(image: ndarray, rendered: ndarray) -> float:
 
 def read_renders(path: str | Path) -> Iterator[tuple[int, UInt8[ndarray, "camera h w 4"]]]:
     """Yield each rendered frame's index in images.h5, and its pictures."""
-    with h5py.File(path, "r") as file:
+    with open_h5(path) as file, sound(path):
         frames = file["frame_index"][:]
         for index, frame in enumerate(track(frames, "reading renders", len(frames))):
             yield int(frame), file["images"][index]
@@ -89,7 +88,7 @@ def read_renders(path: str | Path) -> Iterator[tuple[int, UInt8[ndarray, "camera
 
 def read_render(path: str | Path, frame: int) -> UInt8[ndarray, "camera h w 4"]:
     """The pictures of one frame, by its index in images.h5."""
-    with h5py.File(path, "r") as file:
+    with open_h5(path) as file, sound(path):
         return file["images"][int(np.flatnonzero(file["frame_index"][:] == frame)[0])]
 
 

@@ -2,13 +2,20 @@
 
 import errno
 import json
+import math
 import os
+import secrets
 import shutil
+import time
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from pose_splatter.errors import PoseSplatterError
@@ -16,6 +23,10 @@ from pose_splatter.errors import PoseSplatterError
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FULL = 1 << 16  # bytes left on a disk that is full: the last block may stay free
+STARTED = time.time()
+# What readers raise at files that are cut short or have other bytes than were written.
+DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile)
+ANY_MARK = "?" * 8  # as a pattern, what tells the temporary names of one path apart
 
 
 @contextmanager
@@ -23,16 +34,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; move it into place if the block ends well, else delete.
 
     Works for files and for folders (Zarr). The temporary name keeps the suffix, since writers
-    such as `np.savez` and matplotlib choose their format from it. What a killed process left under
-    it is deleted by the next one. Raises PoseSplatterError where the folder may not be written to
-    or the disk is full.
+    such as `np.savez` and matplotlib choose their format from it, and is of this call alone: jobs
+    that run on after their Snakemake was killed write beside those of the next, never into their
+    files. What a killed process left is deleted by the next that writes `path`. Raises
+    PoseSplatterError where the folder may not be written to or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = _hidden(path, "tmp")
     try:
         with _explained(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _remove(temporary)
+            for left in _abandoned(path, f".{escape(path.stem)}.{ANY_MARK}.tmp"):
+                _remove(left)
             yield temporary
             _move(temporary, path)
     finally:
@@ -40,24 +53,59 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def create_h5(path: str | Path) -> Iterator[h5py.File]:
+    """Write a HDF5 file, atomically.
+
+    HDF5 crashes a process that ends while it holds chunks that it could not write. So it holds none
+    back; they are written whole and once anyway.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
+        yield file
+
+
+@contextmanager
 def resumable_path(path: str | Path, fingerprint: str) -> Iterator[Path]:
     """The same for long jobs: what a killed one left is there again for the next of its kind.
 
-    Of its kind is a job of the same `fingerprint` (see `provenance.fingerprint`), for which the
-    temporary name stands; what was left beside `path` under any other is deleted. So the
+    Of its kind is a job of the same `fingerprint` (see `provenance.fingerprint`), which is part of
+    the temporary name; what was left beside `path` under any other is deleted. So the
     fingerprint has to tell apart all that shapes the file, and to be the same for files that are
-    made side by side in one folder.
+    made side by side in one folder. A job that takes over what was left gives it a name of its own.
     """
     path = Path(path)
-    ending = f".{fingerprint}.partial{path.suffix}"
-    partial = path.with_name(f".{path.stem}{ending}")
+    kind = f"{fingerprint}.partial"
+    partial = _hidden(path, kind)
     with _explained(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".*.partial{path.suffix}"):
-            if not left.name.endswith(ending):
+        for left in _abandoned(path, f".*.{ANY_MARK}.*.partial"):
+            if not left.stem.endswith(f".{kind}"):
                 _remove(left)
+        for left in _abandoned(path, f".{escape(path.stem)}.{ANY_MARK}.{kind}"):
+            if partial.exists():
+                _remove(left)
+            else:
+                with suppress(FileNotFoundError):  # another job was faster
+                    left.rename(partial)
         yield partial
         _move(partial, path)
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    """A name beside `path` that nobody else has."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.{kind}{path.suffix}")
+
+
+def _abandoned(path: Path, pattern: str) -> list[Path]:
+    """The temporary names beside `path` that no process has written to since this one started."""
+    found = path.parent.glob(pattern + escape(path.suffix))
+    return [left for left in found if _last_written(left) < STARTED]
+
+
+def _last_written(path: Path) -> float:
+    try:
+        return max(part.stat().st_mtime for part in (path, *path.rglob("*")))
+    except FileNotFoundError:  # by now it is in place, or deleted by whoever wrote it
+        return math.inf
 
 
 @contextmanager
@@ -85,6 +133,27 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def sound(path: str | Path, part: str = "the file") -> Iterator[None]:
+    """Read a part of what lies at `path`, in results: where it is damaged, say what to delete."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PoseSplatterError(
+            f"{path}: {part} is damaged ({reason}); delete {Path(path).name} and run the same "
+            "command again: it is made anew."
+        ) from error
+
+
+def open_h5(path: str | Path) -> h5py.File:
+    """A HDF5 file of results, opened for reading (see `sound`)."""
+    with sound(path):
+        return h5py.File(path, "r")
+
+
 def _is_full(folder: Path) -> bool:
     disk = shutil.disk_usage(folder)
     return disk.total > 0 and disk.free < FULL  # what is no disk, as /proc, has a total of 0
@@ -97,7 +166,19 @@ def _move(temporary: Path, path: Path) -> None:
                 f"{path}: a folder lies where a file is to be written; move it away."
             )
         shutil.rmtree(path)  # os.replace cannot replace a folder that is not empty
+    if temporary.is_file():
+        _flush(temporary)
     os.replace(temporary, path)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what is in a file: after a power loss its name may else be of nothing.
+
+    Not for each of the many files of a folder, which would take longer than to write them: what
+    is missing in those is found when they are read.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:
@@ -113,6 +194,12 @@ def save_npz(path: str | Path, **arrays: np.ndarray | float) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
+def load_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file of results (see `sound`)."""
+    with sound(path), np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 def save_text(path: str | Path, text: str) -> None:
     """Write a text file, atomically."""
     with atomic_path(path) as temporary:
@@ -122,3 +209,9 @@ def save_text(path: str | Path, text: str) -> None:
 def save_json(path: str | Path, content: dict[str, Any]) -> None:
     """Indented JSON, atomically."""
     save_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def load_json(path: str | Path) -> dict[str, Any]:
+    """The content of a JSON file of results (see `sound`)."""
+    with sound(path):
+        return json.loads(Path(path).read_text())

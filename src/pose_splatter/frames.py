@@ -9,7 +9,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from zarr.codecs import GzipCodec
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path
+from pose_splatter.files import atomic_path, create_h5, open_h5, sound
 from pose_splatter.progress import track
 from pose_splatter.video import read_frames, shifted
 
@@ -123,7 +123,7 @@ def write_part(
         )
     small = rig.downsampled(downsample)
     shape = (len(source_frames), len(rig), small.height, small.width)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as store, ExitStack() as stack:
+    with create_h5(path) as store, ExitStack() as stack:
         store.attrs.update(
             recording=recording, cameras=list(rig.names), downsample=downsample, fps=fps
         )
@@ -208,8 +208,8 @@ def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
     """
     digest = hashlib.blake2b(digest_size=16)
     with ExitStack() as stack:
-        sources = [stack.enter_context(h5py.File(part, "r")) for part in parts]
-        target = stack.enter_context(_h5_writer(path))
+        sources = [stack.enter_context(open_h5(part)) for part in parts]
+        target = stack.enter_context(create_h5(path))
         target.attrs.update(sources[0].attrs)
         target["source_frames"] = np.concatenate([part["source_frames"][:] for part in sources])
         for name in ARRAYS:
@@ -222,12 +222,6 @@ def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
                 digest.update(data)
         digest.update(target["source_frames"][:].tobytes())
         target.attrs["digest"] = digest.hexdigest()
-
-
-@contextmanager
-def _h5_writer(path: str | Path) -> Iterator[h5py.File]:
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        yield file
 
 
 def _chunk_offset(array: h5py.Dataset, frame: int) -> tuple[int, ...]:
@@ -247,7 +241,7 @@ def write_zarr(path: str | Path, images_h5: str | Path) -> None:
     alone (RFC 1950, RFC 1952). The CRC of that frame needs the raw bytes, so every chunk is
     inflated once, which also proves it sound, and never compressed again.
     """
-    with atomic_path(path) as temporary, h5py.File(images_h5, "r") as source:
+    with atomic_path(path) as temporary, open_h5(images_h5) as source:
         group = zarr.create_group(temporary, zarr_format=3, attributes=_plain(source.attrs))
         group.create_array("source_frames", data=source["source_frames"][:])
         for name in ARRAYS:
@@ -264,13 +258,9 @@ def write_zarr(path: str | Path, images_h5: str | Path) -> None:
             chunks = track(_compressed_chunks(source[name]), f"copying {name}", shape[0])
             for frame, (_, data) in enumerate(chunks):
                 key = array.metadata.encode_chunk_key(_chunk_offset(source[name], frame))
-                try:
-                    Path(temporary, name, key).write_bytes(_zlib_to_gzip(data))
-                except zlib.error as error:
-                    raise PoseSplatterError(
-                        f"{images_h5}: frame {frame} of {name} is damaged ({error}); delete the "
-                        "file, it is made anew."
-                    ) from error
+                with sound(images_h5, f"frame {frame} of {name}"):
+                    chunk = _zlib_to_gzip(data)
+                Path(temporary, name, key).write_bytes(chunk)
 
 
 def _zlib_to_gzip(stream: bytes) -> bytes:
@@ -286,37 +276,53 @@ def _plain(attributes: h5py.AttributeManager) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FrameStore:
-    """images.zarr, opened for reading. Safe to open in many processes at once."""
+    """images.zarr, opened for reading. Safe to open in many processes at once.
+
+    Where it lies in a folder, what is damaged in there raises PoseSplatterError.
+    """
 
     images: zarr.Array
     masks: zarr.Array
     source_frames: Int[ndarray, " frame"]
     cameras: tuple[str, ...]
     downsample: int
+    path: Path | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> "FrameStore":
         """Open images.zarr; the arrays are read a frame at a time."""
-        images, masks, source_frames = (
-            zarr.open_array(path, path=name, mode="r") for name in (*ARRAYS, "source_frames")
-        )
-        attributes: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
-        return cls(
-            images=images,
-            masks=masks,
-            source_frames=np.asarray(source_frames[:]),
-            cameras=tuple(attributes["cameras"]),
-            downsample=attributes["downsample"],
-        )
+        with sound(path, "the store"):
+            images, masks, source_frames = (
+                zarr.open_array(path, path=name, mode="r") for name in (*ARRAYS, "source_frames")
+            )
+            attributes: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
+            return cls(
+                images=images,
+                masks=masks,
+                source_frames=np.asarray(source_frames[:]),
+                cameras=tuple(attributes["cameras"]),
+                downsample=attributes["downsample"],
+                path=Path(path),
+            )
 
     def __len__(self) -> int:
         return len(self.source_frames)
 
     def read_images(self, frame: int) -> UInt8[ndarray, "camera h w 3"]:
-        return np.asarray(self.images[frame])
+        return self._read(self.images, "images", frame)
 
     def read_masks(self, frame: int) -> UInt8[ndarray, "camera h w"]:
-        return np.asarray(self.masks[frame])
+        return self._read(self.masks, "masks", frame)
+
+    def _read(self, array: zarr.Array, name: str, frame: int) -> UInt8[ndarray, "camera h w *rgb"]:
+        """One frame's chunk, whose checksum the decoder verifies."""
+        if self.path is None:
+            return np.asarray(array[frame])
+        with sound(self.path, f"frame {frame} of {name}"):
+            key = array.metadata.encode_chunk_key((frame,) + (0,) * (array.ndim - 1))
+            if not Path(self.path, name, key).exists():  # Zarr would read zeros
+                raise ValueError(f"no chunk {key}")
+            return np.asarray(array[frame])
 
 
 def frame_index(source_frames: Int[ndarray, " frame"], number: int, where: str) -> int:

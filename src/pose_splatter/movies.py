@@ -9,7 +9,6 @@ from pathlib import Path
 
 import av
 import cv2
-import h5py
 import matplotlib
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
@@ -18,7 +17,7 @@ from numpy import ndarray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from pose_splatter.evaluation import read_renders
-from pose_splatter.files import atomic_path
+from pose_splatter.files import atomic_path, open_h5, sound
 from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.plots import HELDOUT_COLOR, frame_label
 from pose_splatter.progress import track
@@ -119,7 +118,7 @@ def write_camera_videos(
     `renders` is rendered_images.h5. Each video is cut to where the animal is in any frame of it;
     held-out cameras are orange.
     """
-    with h5py.File(renders, "r") as file:
+    with open_h5(renders) as file, sound(renders):
         frames = file["frame_index"][:].tolist()
     regions = animal_regions(store, frames)
     with atomic_path(folder) as temporary, ExitStack() as stack:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -14,7 +13,7 @@ from pose_splatter.cameras import CameraRig
 from pose_splatter.checkpoints import load_checkpoint
 from pose_splatter.dataset import Recording, RecordingFiles, Volume, carve_frame, load_recordings
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path
+from pose_splatter.files import create_h5
 from pose_splatter.frames import DEFLATE_LEVEL
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, Rendering, render
@@ -90,7 +89,7 @@ def write_renders(
     """
     rig = recording.rig
     shape = (len(frames), len(rig), rig.height, rig.width, 4)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_h5(path) as file:
         file.attrs.update(recording=recording.name, cameras=list(rig.names))
         file["frame_index"] = np.asarray(frames, np.int64)
         images = file.create_dataset(

@@ -19,7 +19,7 @@ from scipy import ndimage
 from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
 from pose_splatter.carving import VoxelGrid, candidate_views, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import save_npz
+from pose_splatter.files import load_npz, save_npz
 from pose_splatter.frames import FrameStore, foreground, mask_box
 from pose_splatter.progress import track
 from pose_splatter.video import read_frames, shifted
@@ -307,8 +307,7 @@ def save_moments(path: str | Path, moments: HullMoments) -> None:
 
 def load_moments(path: str | Path) -> HullMoments:
     """Read what `save_moments` wrote."""
-    with np.load(path) as arrays:
-        return HullMoments(**{field.name: arrays[field.name] for field in fields(HullMoments)})
+    return HullMoments(**load_npz(path))
 
 
 def save_track(path: str | Path, animal: Track) -> None:
@@ -318,5 +317,4 @@ def save_track(path: str | Path, animal: Track) -> None:
 
 def load_track(path: str | Path) -> Track:
     """Read center_rotation.npz."""
-    with np.load(path) as arrays:
-        return Track(**{field.name: arrays[field.name] for field in fields(Track)})
+    return Track(**load_npz(path))

@@ -16,7 +16,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from pose_splatter.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from pose_splatter.checkpoints import (
+    Checkpoint,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 from pose_splatter.dataset import Augmentation, FrameBatch, FrameDataset, Recording
 from pose_splatter.distributed import Team
 from pose_splatter.errors import PoseSplatterError
@@ -199,21 +205,20 @@ class _Run:
         self.epoch += 1
 
     def save(self, path: str | Path, fingerprint: str) -> None:
-        with atomic_path(path) as temporary:
-            torch.save(
-                {
-                    "fingerprint": fingerprint,
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "scheduler_step": self.scheduler.last_epoch,
-                    "epoch": self.epoch,
-                    "rows": self.rows,
-                    "best_epoch": self.best_epoch,
-                    "best_loss": self.best_loss,
-                    "best_weights": self.best_weights,
-                },
-                temporary,
-            )
+        save_tensors(
+            path,
+            {
+                "fingerprint": fingerprint,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler_step": self.scheduler.last_epoch,
+                "epoch": self.epoch,
+                "rows": self.rows,
+                "best_epoch": self.best_epoch,
+                "best_loss": self.best_loss,
+                "best_weights": self.best_weights,
+            },
+        )
 
     def start_from(self, path: str | Path) -> None:
         """Take over the weights of another model of the same sizes."""
@@ -231,7 +236,7 @@ class _Run:
         if not Path(path).exists():
             return False
         try:
-            saved = torch.load(path, map_location=self.device, weights_only=True)
+            saved = load_tensors(path, self.device)
         except Exception as error:  # whatever the junk makes it stumble over
             raise PoseSplatterError(
                 f"{path}: the state of training is damaged; delete it, and training starts anew."

@@ -1,6 +1,5 @@
 """Decoding of synchronised videos and mask videos, any range of frames."""
 
-import json
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import save_json
+from pose_splatter.files import load_json, save_json
 
 CUT_TAIL = 5  # frames by which a camera may stop earlier than the others, at most
 LATE = 1.5  # intervals between frames after which a frame is late: one or more were dropped
@@ -253,7 +252,7 @@ def save_description(path: str | Path, description: RecordingDescription) -> Non
 
 def load_description(path: str | Path) -> RecordingDescription:
     """Read videos.json."""
-    content = json.loads(Path(path).read_text())
+    content = load_json(path)
     return RecordingDescription(**content | {"offsets": tuple(content["offsets"])})
 
 

@@ -1,6 +1,5 @@
 """The model's voxel grid: how long its edge is, and which part of it the animal ever needs."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from numpy import ndarray
 from pose_splatter.cameras import CameraRig
 from pose_splatter.carving import VoxelGrid, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path, save_json, save_npz
+from pose_splatter.files import atomic_path, load_json, load_npz, save_json, save_npz
 from pose_splatter.frames import FrameStore
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
@@ -151,10 +150,8 @@ def save_hull_sum(path: str | Path, total: HullSum) -> None:
 
 def load_hull_sum(path: str | Path) -> HullSum:
     """Read what `save_hull_sum` wrote."""
-    with np.load(path) as part:
-        return HullSum(
-            part["counts"], float(part["length"]), int(part["grey"]), int(part["pixels"])
-        )
+    part = load_npz(path)
+    return HullSum(part["counts"], float(part["length"]), int(part["grey"]), int(part["pixels"]))
 
 
 def save_volume_sum(path: str | Path, total: HullSum) -> None:
@@ -170,6 +167,6 @@ def save_crop(path: str | Path, crop: Crop) -> None:
 
 def load_crop(path: str | Path) -> Crop:
     """Read crop.json."""
-    content = json.loads(Path(path).read_text())
+    content = load_json(path)
     content["box"] = tuple(tuple(interval) for interval in content["box"])
     return Crop(**content)

@@ -48,6 +48,16 @@ def test_cameras_file_keeps_everything(tmp_path, rig, fisheye):
         np.testing.assert_array_equal(getattr(read, field.name), getattr(written, field.name))
 
 
+def test_a_bit_flipped_in_a_camera_is_named(tmp_path, rig):
+    path = tmp_path / "cameras.h5"
+    cameras.save_cameras(path, rig)
+    content = bytearray(path.read_bytes())
+    content[content.index(rig.translations.tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PoseSplatterError, match=r"cameras\.h5: the file is damaged .* delete"):
+        cameras.load_cameras(path)
+
+
 def test_undistortion_maps_agree_with_distortion_by_hand(rig):
     """The map at a pinhole pixel is where Brown's model, with skew, puts the same ray."""
     k1, p1, skew = -0.2, 0.003, 4.0

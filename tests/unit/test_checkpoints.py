@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pose_splatter.checkpoints import (
     Checkpoint,
@@ -18,6 +20,8 @@ from pose_splatter.checkpoints import (
 from pose_splatter.config import RELEASE_FILES
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.model import NetworkConfig, PoseSplatter
+
+from ..conftest import DAMAGES
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
 
@@ -86,6 +90,43 @@ def test_a_damaged_release_is_refused(tmp_path, checkpoint):
     (release / "model.safetensors").write_bytes(weights)
     with pytest.raises(PoseSplatterError, match=r"model\.safetensors is not what SHA256SUMS says"):
         load_checkpoint(release)
+
+
+def test_the_same_model_is_the_same_file(tmp_path, checkpoint):
+    """So that what reads a model that was made again is not made again itself."""
+    for name in ("a.pt", "b.pt"):
+        save_checkpoint(tmp_path / name, checkpoint)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, checkpoint):
+    """PyTorch itself reads weights with a flipped bit without a word."""
+    path = tmp_path / "checkpoint.pt"
+    for damage in DAMAGES.values():
+        save_checkpoint(path, checkpoint)
+        damage(path)
+        with pytest.raises(
+            PoseSplatterError, match=r"checkpoint\.pt: not a checkpoint .* delete it"
+        ):
+            load_checkpoint(path)
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_bit_flipped_anywhere_is_found_or_changes_nothing(tmp_path, place, bit):
+    torch.manual_seed(0)
+    whole = Checkpoint(NETWORK, PoseSplatter(NETWORK).state_dict(), {}, 3, 0.25)
+    save_checkpoint(tmp_path / "checkpoint.pt", whole)
+    content = bytearray((tmp_path / "checkpoint.pt").read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    try:
+        read = load_checkpoint(tmp_path / "checkpoint.pt")
+    except PoseSplatterError:
+        return
+    assert (read.network, read.epoch, read.valid_loss) == (NETWORK, 3, 0.25)
+    for name, weight in whole.weights.items():
+        assert torch.equal(read.weights[name], weight)
 
 
 def test_starting_points(tmp_path):

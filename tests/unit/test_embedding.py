@@ -1,6 +1,8 @@
 """From recordings to features.zarr, embedding.npy and a map."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 import zarr
 
+from pose_splatter import files
 from pose_splatter.dataset import carve_frame
 from pose_splatter.embedding import store
 from pose_splatter.embedding.body import body_size, movements
@@ -28,6 +31,7 @@ from pose_splatter.model import NetworkConfig, PoseSplatter
 from pose_splatter.tracking import Track
 from pose_splatter.video import RecordingDescription
 
+from ..conftest import DAMAGES
 from .test_training import recording as balls  # noqa: F401
 
 
@@ -85,6 +89,14 @@ def test_parts_gather_to_what_one_part_holds(tmp_path, monkeypatch, extractor, r
     assert group.attrs["recording"] == "balls"
 
 
+@pytest.mark.parametrize("damage", [*DAMAGES, "missing"])
+def test_a_damaged_chunk_of_features_is_named(tmp_path, extractor, recording, damage):
+    write_recording_features(tmp_path / "features.zarr", extractor, recording, range(3), "a")
+    DAMAGES.get(damage, Path.unlink)(tmp_path / "features.zarr/features/c.1.0.0")
+    with pytest.raises(PoseSplatterError, match=r"features\.zarr: the store is damaged .* delete"):
+        read_features(tmp_path / "features.zarr")
+
+
 def test_zeros_are_gathered_too(tmp_path, extractor, recording):
     blind = replace(extractor, encoder=lambda images: torch.zeros(len(images), 2))
     write_recording_features(tmp_path / "part.zarr", blind, recording, range(2), "a")
@@ -107,12 +119,13 @@ class Dying:
 
 
 @pytest.fixture
-def died(tmp_path, extractor, recording):
+def died(tmp_path, extractor, recording, monkeypatch):
     """A folder in which a job of fingerprint a has died before its fourth frame with an animal."""
     dying = replace(extractor, encoder=Dying(extractor.encoder, dies_before=3))
     with pytest.raises(KeyboardInterrupt):
         write_recording_features(tmp_path / "part.zarr", dying, recording, range(6), "a")
     assert not (tmp_path / "part.zarr").exists()
+    monkeypatch.setattr(files, "STARTED", time.time() + 1)  # what comes next is another process
     return tmp_path
 
 
@@ -133,12 +146,15 @@ def test_a_job_goes_on_with_what_one_of_its_kind_left(
 
 def test_jobs_side_by_side_keep_what_each_other_left(died, extractor, recording):
     write_recording_features(died / "other.zarr", extractor, recording, range(6), "a")
-    assert [path.name for path in died.glob(".*")] == [".part.a.partial.zarr"]
+    assert len(list(died.glob(".part.*.a.partial.zarr"))) == 1
 
 
-def test_what_a_job_left_before_its_first_frame_is_no_harm(tmp_path, extractor, recording):
-    (tmp_path / ".part.a.partial.zarr/features").mkdir(parents=True)
-    (tmp_path / ".part.a.partial.zarr/zarr.json").write_text("{}")
+def test_what_a_job_left_before_its_first_frame_is_no_harm(
+    tmp_path, extractor, recording, monkeypatch
+):
+    (tmp_path / ".part.01234567.a.partial.zarr/features").mkdir(parents=True)
+    (tmp_path / ".part.01234567.a.partial.zarr/zarr.json").write_text("{}")
+    monkeypatch.setattr(files, "STARTED", time.time() + 1)
     write_recording_features(tmp_path / "part.zarr", extractor, recording, range(2), "a")
     assert np.isfinite(read_features(tmp_path / "part.zarr")).all()
 

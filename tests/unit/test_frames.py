@@ -26,7 +26,7 @@ from pose_splatter.frames import (
 from pose_splatter.tracking import estimate_up_from_masks
 from pose_splatter.video import describe_recording
 
-from ..conftest import ring_rig, write_video
+from ..conftest import DAMAGES, ring_rig, write_video
 
 
 def camera_files(folder, rig):
@@ -137,6 +137,68 @@ def test_damaged_chunks_are_found_on_the_way_to_zarr(tmp_path, small_recording):
     with pytest.raises(PoseSplatterError, match=r"i\.h5: frame 1 of images is damaged"):
         write_zarr(tmp_path / "i.zarr", tmp_path / "i.h5")
     assert not (tmp_path / "i.zarr").exists()
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "missing"])
+@pytest.mark.parametrize("name", ["images", "masks"])
+def test_a_damaged_chunk_is_named_and_made_anew(tmp_path, small_recording, name, damage):
+    rig, source, store = ring_rig(), tmp_path / "i.h5", tmp_path / "images.zarr"
+    write_part(source, rig, camera_files(small_recording, rig), range(2), 4)
+    write_zarr(store, source)
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    chunk = next((store / name).glob("c.1.*"))
+    DAMAGES.get(damage, delete)(chunk)
+    frames = FrameStore.open(store)
+    read = frames.read_images if name == "images" else frames.read_masks
+    read(0)
+    with pytest.raises(
+        PoseSplatterError,
+        match=rf"images\.zarr: frame 1 of {name} is damaged .* delete images\.zarr and run",
+    ):
+        read(1)
+    shutil.rmtree(store)
+    write_zarr(store, source)
+    after = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty"])
+def test_a_damaged_store_is_named(tmp_path, small_recording, damage):
+    rig = ring_rig()
+    write_part(tmp_path / "i.h5", rig, camera_files(small_recording, rig), range(2), 4)
+    write_zarr(tmp_path / "i.zarr", tmp_path / "i.h5")
+    for path in (tmp_path / "i.zarr/images/zarr.json", tmp_path / "i.h5"):
+        DAMAGES[damage](path)
+    with pytest.raises(PoseSplatterError, match=r"i\.zarr: the store is damaged .* delete i\.zarr"):
+        FrameStore.open(tmp_path / "i.zarr")
+    with pytest.raises(PoseSplatterError, match=r"i\.h5: the file is damaged .* delete i\.h5 and"):
+        write_zarr(tmp_path / "other.zarr", tmp_path / "i.h5")
+
+
+def test_preprocessing_on_a_full_disk(tmp_path, small_recording, small_disk):
+    rig, videos = ring_rig(), camera_files(small_recording, ring_rig())
+    write_part(tmp_path / "i.h5", rig, videos, range(9), 2)
+    write_zarr(tmp_path / "i.zarr", tmp_path / "i.h5")
+    part, store = small_disk.folder / "i.h5", small_disk.folder / "i.zarr"
+    size = (tmp_path / "i.h5").stat().st_size // 1024
+    small_disk.resize(size // 2)
+    with pytest.raises(PoseSplatterError, match=r"i\.h5: the disk is full; free some space"):
+        write_part(part, rig, videos, range(9), 2)
+    assert not list(small_disk.folder.iterdir())
+    small_disk.resize(size * 3 // 2)
+    write_part(part, rig, videos, range(9), 2)
+    with pytest.raises(PoseSplatterError, match=r"i\.zarr: the disk is full; free some space"):
+        write_zarr(store, part)
+    assert [path.name for path in small_disk.folder.iterdir()] == ["i.h5"]
+    assert part.read_bytes() == (tmp_path / "i.h5").read_bytes()
+    small_disk.resize(size * 8)
+    write_zarr(store, part)
+    for path in (tmp_path / "i.zarr").rglob("c.*"):
+        assert (store / path.relative_to(tmp_path / "i.zarr")).read_bytes() == path.read_bytes()
 
 
 def test_an_empty_mask_is_named_and_nothing_is_left(tmp_path, small_recording):

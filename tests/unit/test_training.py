@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +26,7 @@ from pose_splatter.model import NetworkConfig, PoseSplatter, render
 from pose_splatter.rendering import write_renders
 from pose_splatter.training import TrainingConfig, train
 
-from ..conftest import balls_recording
+from ..conftest import DAMAGES, balls_recording
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
 CONFIG = TrainingConfig(epochs=3, learning_rate=3e-3, warmup=2, seed=5)
@@ -62,6 +63,19 @@ def weights(folder):
     return torch.load(folder / "checkpoint.pt", weights_only=True)["weights"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, recording):
+    """A folder with what an undisturbed run wrote, and its log."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(folder, recording).drop(columns="resumed")
+
+
+def same_end(folder, again, whole) -> bool:
+    """Whether a run ended as the undisturbed one did, bit for bit."""
+    pd.testing.assert_frame_equal(again, whole[1], check_exact=True)
+    return (folder / "checkpoint.pt").read_bytes() == (whole[0] / "checkpoint.pt").read_bytes()
+
+
 def test_the_same_seed_gives_the_same_model(tmp_path, recording):
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -84,10 +98,7 @@ def test_bfloat16_trains_to_nearly_the_same(tmp_path, recording):
     np.testing.assert_allclose(single["train_loss"], half["train_loss"], rtol=0.05)
 
 
-def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypatch):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    whole = run(tmp_path / "a", recording)
+def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, whole, monkeypatch):
     save = training._Run.save
 
     def save_and_die(self, *arguments):
@@ -98,14 +109,11 @@ def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(training._Run, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "b", recording)
-    assert not (tmp_path / "b/checkpoint.pt").exists()
-    again = run(tmp_path / "b", recording)
+            run(tmp_path, recording)
+    assert not (tmp_path / "checkpoint.pt").exists()
+    again = run(tmp_path, recording)
     assert list(again.pop("resumed")) == [0, 0, 1]
-    assert list(whole.pop("resumed")) == [0, 0, 0]
-    pd.testing.assert_frame_equal(again, whole, check_exact=True)
-    for one, other in zip(*(weights(tmp_path / n).values() for n in "ab"), strict=True):
-        assert torch.equal(one, other)
+    assert same_end(tmp_path, again, whole)
 
 
 def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
@@ -150,10 +158,47 @@ def test_a_loss_that_breaks_names_epoch_and_frame(tmp_path, recording, monkeypat
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_damaged_state_is_named(tmp_path, recording):
-    (tmp_path / "training_state.pt").write_bytes(b"junk")
-    with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the state .* delete it"):
-        run(tmp_path, recording)
+def test_a_loss_that_breaks_costs_no_finished_epoch(tmp_path, recording, whole, monkeypatch):
+    """The state stays that of the last good epoch; where the cause is gone, training goes on."""
+    compute, state = training.compute_losses, tmp_path / "training_state.pt"
+
+    def broken(rendering, batch, loss_weights):
+        losses = compute(rendering, batch, loss_weights)
+        return losses | {"loss": losses["loss"] * float("nan")} if state.exists() else losses
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "compute_losses", broken)
+        with pytest.raises(PoseSplatterError, match=r"loss is nan in epoch 1 .* learning_rate"):
+            run(tmp_path, recording)
+    kept = torch.load(state, weights_only=True)
+    assert kept["epoch"] == 1
+    assert all(torch.isfinite(weight).all() for weight in kept["best_weights"].values())
+    again = run(tmp_path, recording)
+    assert list(again.pop("resumed")) == [0, 1, 0]
+    assert same_end(tmp_path, again, whole)
+
+
+def test_a_disk_that_fills_costs_no_finished_epoch(recording, whole, small_disk):
+    """There is room for one state: that of the second epoch does not fit beside the first's."""
+    size = (whole[0] / "training_state.pt").stat().st_size
+    small_disk.resize(round(1.5 * size / 1024))
+    with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the disk is full; free some"):
+        run(small_disk.folder, recording)
+    assert [path.name for path in small_disk.folder.iterdir()] == ["training_state.pt"]
+    small_disk.resize(round(4 * size / 1024))
+    again = run(small_disk.folder, recording)
+    assert list(again.pop("resumed")) == [0, 1, 0]
+    assert same_end(small_disk.folder, again, whole)
+
+
+def test_a_damaged_state_is_named(tmp_path, recording, whole):
+    state = tmp_path / "training_state.pt"
+    content = (whole[0] / "training_state.pt").read_bytes()
+    for damage in DAMAGES.values():
+        state.write_bytes(content)
+        damage(state)
+        with pytest.raises(PoseSplatterError, match=r"training_state\.pt: the state .* delete it"):
+            run(tmp_path, recording)
 
 
 def test_a_validation_loss_that_breaks_ends_training(tmp_path, recording, monkeypatch):
@@ -270,6 +315,36 @@ def test_renders_of_a_trained_model(tmp_path, recording):
     assert (renders[2] == [255, 255, 255, 0]).all(), "an absent animal is rendered as nothing"
     assert (renders[9][..., 3] > 128).any(axis=(1, 2)).all()
     np.testing.assert_array_equal(read_render(tmp_path / "r.h5", 9), renders[9])
+
+
+def flip_a_bit_of_pictures(path):
+    with h5py.File(path) as file:
+        chunk = file["images"].id.get_chunk_info(1)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + chunk.size // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_renders_are_named(tmp_path, recording, damage):
+    torch.manual_seed(0)
+    write_renders(tmp_path / "r.h5", PoseSplatter(NETWORK).eval(), recording, [1, 9], "cpu")
+    {**DAMAGES, "a bit flipped": flip_a_bit_of_pictures}[damage](tmp_path / "r.h5")
+    with pytest.raises(PoseSplatterError, match=r"r\.h5: the file is damaged .* delete r\.h5"):
+        list(read_renders(tmp_path / "r.h5"))
+
+
+def test_renders_on_a_full_disk(recording, small_disk):
+    torch.manual_seed(0)
+    model, path = PoseSplatter(NETWORK).eval(), small_disk.folder / "r.h5"
+    small_disk.resize(16)
+    (small_disk.folder / "good.txt").write_text("good")
+    with pytest.raises(PoseSplatterError, match=r"r\.h5: the disk is full; free some space"):
+        write_renders(path, model, recording, range(12), "cpu")
+    assert [other.name for other in small_disk.folder.iterdir()] == ["good.txt"]
+    small_disk.resize(4096)
+    write_renders(path, model, recording, range(12), "cpu")
+    assert len(list(read_renders(path))) == 12
 
 
 def test_a_model_starts_from_another(tmp_path, recording):

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import zarr
 from jaxtyping import Float, Int
 from numpy import ndarray
+from zarr.codecs import ZstdCodec
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path, resumable_path
+from pose_splatter.files import atomic_path, create_h5, resumable_path, sound
 
 ARRAY = "features"
 BLOCK = 1000  # frames that are read at once: a recording of hours would not fit the memory
@@ -52,6 +52,11 @@ def write_features(
             logger.info("going on after %d of %d frames", done, shape[0])
         for frame, values in enumerate(features_from(done), start=done):
             array[frame] = values
+        if _finished(partial, array) < shape[0]:
+            raise PoseSplatterError(
+                f"{path}: another job has taken over what this one wrote; end one of them and run "
+                "the same command again."
+            )
 
 
 def _finished(path: str | Path, array: zarr.Array) -> int:
@@ -82,6 +87,7 @@ def _create(path: str | Path, shape: tuple[int, ...], attributes: dict[str, Any]
         shape=shape,
         chunks=(1, *shape[1:]),
         dtype="float32",
+        compressors=ZstdCodec(checksum=True),
         # Chunks lie beside each other, not each in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
     )
@@ -94,15 +100,23 @@ def _chunk(path: str | Path, array: zarr.Array, frame: int) -> Path:
 def read_features(
     path: str | Path, frames: Int[ndarray, " frame"] | slice = slice(None)
 ) -> Float[ndarray, "frame feature"]:
-    """The features of some frames of a recording, flattened; NaN in those without the animal."""
-    array = zarr.open_array(path, path=ARRAY, mode="r")
-    features = np.asarray(array.oindex[frames])
+    """The features of some frames of a recording, flattened; NaN in those without the animal.
+
+    Raises PoseSplatterError where the store is damaged.
+    """
+    with sound(path, "the store"):
+        array = zarr.open_array(path, path=ARRAY, mode="r")
+        for frame in np.arange(array.shape[0])[frames]:
+            if not _chunk(path, array, frame).exists():  # Zarr would read zeros
+                raise ValueError(f"no chunk of frame {frame}")
+        features = np.asarray(array.oindex[frames])
     return features.reshape(len(features), -1)
 
 
 def read_blocks(path: str | Path) -> Iterator[Float[ndarray, "_ feature"]]:
     """The features of all frames in their order, BLOCK frames at a time."""
-    n_frames = zarr.open_array(path, path=ARRAY, mode="r").shape[0]
+    with sound(path, "the store"):
+        n_frames = zarr.open_array(path, path=ARRAY, mode="r").shape[0]
     for first in range(0, n_frames, BLOCK):
         yield read_features(path, slice(first, first + BLOCK))
 
@@ -142,7 +156,7 @@ def write_embedding_h5(
             f"{recording} is not on the experiment's map, which embedding.h5 holds; add it to the "
             "experiment's apply in the config."
         )
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_h5(path) as file:
         file.attrs["recording"] = np.bytes_(recording)
         file["embedding"] = embedding.astype(np.float32)
         file["map"] = table[["x", "y"]].to_numpy(np.float32)

@@ -20,7 +20,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import save_npz
+from pose_splatter.files import load_npz, save_npz
 from pose_splatter.frames import split_frames
 from pose_splatter.tracking import Track
 
@@ -193,5 +193,4 @@ def save_transforms(path: str | Path, transforms: EmbeddingTransforms) -> None:
 
 def load_transforms(path: str | Path) -> EmbeddingTransforms:
     """Read transforms.npz."""
-    with np.load(path, allow_pickle=False) as file:
-        return EmbeddingTransforms(**file)
+    return EmbeddingTransforms(**load_npz(path))

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path
+from pose_splatter.files import atomic_path, create_h5, load_npz, open_h5
 from pose_splatter.frames import DEFLATE_LEVEL
 from pose_splatter.progress import track
 from pose_splatter.segmentation.background import (
@@ -104,7 +104,7 @@ def write_mask_part(
     first, last = frames.index(part[0]), frames.index(part[-1])
     wanted = frames[max(first - 1, 0) : last + 2]
     skipped = first - max(first - 1, 0)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as store:
+    with create_h5(path) as store:
         store["source_frames"] = np.asarray(part, np.int64)[:, None] + np.asarray(offsets)
         streams = [
             steady(map(segmenter, read_frames(video, shifted(wanted, offset))))
@@ -135,7 +135,7 @@ def read_parts(
 ) -> Iterator[UInt8[ndarray, "height width"]]:
     """Yield one camera's mask for every frame of its video: black for frames that are not used."""
     with ExitStack() as stack:
-        stores = [stack.enter_context(h5py.File(part, "r")) for part in parts]
+        stores = [stack.enter_context(open_h5(part)) for part in parts]
         places = {
             int(number): (store["masks"], index)
             for store in stores
@@ -191,5 +191,5 @@ def save_model(path: str | Path, camera: CameraModel) -> None:
 
 def load_model(path: str | Path) -> CameraModel:
     """Read what `save_model` wrote."""
-    with np.load(path) as arrays:
-        return CameraModel(Background(arrays["picture"], arrays["noise"]), arrays["shadings"])
+    arrays = load_npz(path)
+    return CameraModel(Background(arrays["picture"], arrays["noise"]), arrays["shadings"])

@@ -1,4 +1,4 @@
-"""Snakemake that asks Slurm every second: the plugin asks less and less often while nothing ends."""
+"""Snakemake that asks Slurm every second; the plugin asks less often while nothing ends."""
 
 import sys
 

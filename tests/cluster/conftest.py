@@ -79,10 +79,11 @@ class Job:
 
 
 class Slurm:
-    """A running cluster. `rule` of a job that was submitted for a group is the group's name."""
+    """A running cluster, and the runs of Snakemake that were started on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.runs: list[subprocess.Popen] = []
         # srun inside jobs is the folder's: Snakemake's jobs keep nothing of SLURM_* but numbers.
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("SLURM_")},
@@ -164,6 +165,12 @@ class Slurm:
         except subprocess.CalledProcessError:
             return False
 
+    def started(self, command: list[str], environment: list[str]) -> bool:
+        """Whether a process is one of the cluster's daemons, or of its jobs."""
+        ours = f"SLURM_CONF={self.folder}/slurm.conf" in environment
+        daemon = command[0].startswith(("munged", "slurm"))
+        return ours and (daemon or any(word.startswith("SLURM_JOB_ID=") for word in environment))
+
     def cancel_all(self) -> None:
         self.ask("scancel", "--full", f"--user={getpass.getuser()}")
         wait_until(lambda: not self.ask("squeue", "--noheader"), 30, "jobs are still there")
@@ -238,8 +245,7 @@ def slurm() -> Iterator[Slurm]:
                 daemon.wait(10)
             except subprocess.TimeoutExpired:
                 daemon.kill()
-        name = str(cluster.folder)
-        left = processes(lambda *words: any(name in word for word in (*words[0], *words[1])))
+        left = processes(cluster.started)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(cluster.folder)
@@ -247,8 +253,12 @@ def slurm() -> Iterator[Slurm]:
 
 
 @pytest.fixture(autouse=True)
-def all_nodes_are_up(slurm: Slurm) -> Iterator[None]:
+def clean_up(slurm: Slurm) -> Iterator[None]:
+    """After every test: no run, no jobs, and all nodes up."""
     yield
+    for run in slurm.runs:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
     slurm.cancel_all()
     states = slurm.ask("sinfo", "--noheader", "--Node", "--format=%N %T").split("\n")
     for node, state in (line.split() for line in states if line):
@@ -263,6 +273,7 @@ class LoginNode:
     def __init__(self, workspace: Workspace, slurm: Slurm) -> None:
         self.workspace, self.slurm = workspace, slurm
         self.folder = workspace.folder
+        self.output = self.folder / "snakemake.log"
 
     def set_up(self) -> None:
         profile = self.folder / PROFILE
@@ -279,31 +290,32 @@ class LoginNode:
     def start(self, *targets: str, overrides: dict) -> subprocess.Popen:
         extra = self.folder / "overrides.yaml"
         extra.write_text(yaml.safe_dump(overrides))
-        environment = self.slurm.environment
-        return subprocess.Popen(
-            [
-                *(sys.executable, str(IMPATIENT), "--workflow-profile", "profiles/slurm"),
-                # One folder on one machine, of two processors.
-                *("--latency-wait", "5", "--set-threads", "train=2", "render_part=2"),
-                *("--configfile", "config/config.yaml", str(SMALL), str(extra), "--", *targets),
-            ],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        command = [
+            *(sys.executable, str(IMPATIENT), "--workflow-profile", "profiles/slurm"),
+            # One folder on one machine, of two processors.
+            *("--latency-wait", "5", "--set-threads", "train=2", "render_part=2"),
+            *("--configfile", "config/config.yaml", str(SMALL), str(extra), "--", *targets),
+        ]
+        with self.output.open("w") as output:
+            run = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.slurm.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.slurm.runs.append(run)
+        return run
 
     def finish(self, process: subprocess.Popen, seconds: float) -> Run:
         """Wait for a run. One that hangs is killed: to SIGTERM, it would wait for its jobs."""
         try:
-            output, _ = process.communicate(timeout=seconds)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-            pytest.fail(f"not done in {seconds} s:\n{output}\n{self.slurm.jobs()}")
-        return Run(process.returncode, output)
+            pytest.fail(f"not done in {seconds} s:\n{self.output.read_text()}\n{self.slurm.jobs()}")
+        return Run(process.returncode, self.output.read_text())
 
     def run(self, *targets: str, seconds: float, overrides: dict | None = None) -> Run:
         return self.finish(self.start(*targets, overrides=overrides or {}), seconds)

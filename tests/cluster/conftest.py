@@ -54,7 +54,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=100000
-ReturnToService=2
+ReturnToService=0
 MinJobAge=3600
 KillWait=2
 GresTypes=gpu

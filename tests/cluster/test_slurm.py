@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from .conftest import CPU_NODES, GPU_NODES, LoginNode, Slurm, processes, wait_until
+from .conftest import CPU_NODES, GPU_NODES, Job, LoginNode, Slurm, processes, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -19,7 +19,7 @@ APPLIED = "results/experiments/baseline/demo"
 METRICS = f"{APPLIED}/metrics_test.csv"
 IMAGES = "results/recordings/demo/default/images.h5"
 CHECKPOINT = "results/experiments/baseline/checkpoint.pt"
-STORES = "stores_images_images_zarr"  # the group of two rules
+STORES = "stores_images_images_zarr"  # the group of two rules, in one job
 ON_CPU_NODES = {
     **{"cameras": 1, "vertical_lines": 1, STORES: 1, "render": 1},
     **dict.fromkeys(("images_part", "hull_moments", "hull_sum", "metrics_part"), 3),
@@ -27,7 +27,7 @@ ON_CPU_NODES = {
 ON_GPU_NODES = {"train": 1, "render_part": 3}
 LOCAL = {"center_rotation", "crop", "metrics_test"}
 # Seconds after which a run hangs, or a moment does not come: several times what they take alone.
-LIMIT, WAIT = 600.0, 180.0
+LIMIT, WAIT = 900.0, 180.0
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def test_a_node_that_is_lost_costs_a_chunk_at_most(another, slurm, state):
     whole = images.read_bytes()
     images.unlink()
     run = another.start(IMAGES, overrides={"chunks": 3})
-    at_work = lambda: list(images.parent.glob("parts/.images.*.tmp.h5"))  # noqa: E731
-    wait_until(at_work, WAIT, "no part is decoded")
+    written = images.parent / "parts"
+    wait_until(lambda: any(written.glob(".images.*.tmp.h5")), WAIT, "no part is decoded")
     process, job = stop_one(another, "images_part")
 
     def others_are_done() -> bool:
@@ -117,10 +117,14 @@ def test_a_node_that_is_lost_costs_a_chunk_at_most(another, slurm, state):
     slurm.set_node(lost, state)
     if state == "drain":
         os.kill(process, signal.SIGCONT)
+    else:
+        wait_until(lambda: slurm.restarts(job), WAIT, "the part is not queued again")
+        # Slurm would let it wait for two minutes.
+        slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
     done = another.finish(run, LIMIT)
     assert done.code == 0, done.output
     jobs = slurm.jobs()[before:]
-    assert [each.rule for each in jobs] == ["images_part"] * 3 + [STORES]
+    assert [each.rule for each in jobs] == ["images_part"] * 3 + ["stores_images"]
     assert {each.id: slurm.restarts(each.id) for each in jobs} == {
         each.id: int(each.id == job and state == "down") for each in jobs
     }
@@ -147,7 +151,7 @@ def test_a_job_past_its_time_limit_goes_on_with_twice_the_time(untrained, finish
     before = len(slurm.jobs())
     log = untrained.folder / "logs/train/baseline.log"
     run = untrained.start(CHECKPOINT, overrides={"chunks": 3})
-    wait_until(lambda: log.exists() and "epoch 1 of" in log.read_text(), WAIT, "no epoch")
+    wait_until(lambda: log.exists() and "epoch 0 of" in log.read_text(), WAIT, "no epoch")
     _, job = stop_one(untrained, "train")
     slurm.ask("scontrol", "update", f"JobId={job}", "EndTime=now+1")
     done = untrained.finish(run, LIMIT)
@@ -156,8 +160,14 @@ def test_a_job_past_its_time_limit_goes_on_with_twice_the_time(untrained, finish
     assert (first.rule, first.state) == ("train", "TIMEOUT")
     assert (second.rule, second.state, second.limit) == ("train", "COMPLETED", "1-00:00:00")
     assert second.memory == "32000M"
-    assert "going on after epoch 1" in log.read_text()
+    assert "going on after epoch 0" in log.read_text()
     pd.testing.assert_frame_equal(training_log(untrained), training_log(finished))
+
+
+def killed_for_memory(node: LoginNode, job: Job) -> bool:
+    """By what its log says: without accounting, the job itself is but failed."""
+    log = node.folder / f".snakemake/slurm_logs/rule_train/baseline/{job.id}.log"
+    return job.state in ("FAILED", "OUT_OF_MEMORY") and "memory limit" in log.read_text()
 
 
 @pytest.mark.parametrize(("megabytes", "enough"), [(500, True), (60, False)])
@@ -171,7 +181,7 @@ def test_a_job_out_of_memory_is_tried_once_more_with_twice_of_it(
     rules.write_text(text.replace("growing(16000)", f"growing({megabytes})"))
     done = untrained.run(CHECKPOINT, seconds=LIMIT, overrides={"chunks": 3})
     first, second = slurm.jobs()[before:]
-    assert first.state == "OUT_OF_MEMORY"
+    assert killed_for_memory(untrained, first)
     assert [first.memory, second.memory] == [f"{megabytes}M", f"{2 * megabytes}M"]
     checkpoint = untrained.folder / CHECKPOINT
     if enough:
@@ -180,5 +190,21 @@ def test_a_job_out_of_memory_is_tried_once_more_with_twice_of_it(
         pd.testing.assert_frame_equal(training_log(untrained), training_log(finished))
     else:
         assert done.code != 0
-        assert second.state == "OUT_OF_MEMORY"
+        assert killed_for_memory(untrained, second)
         assert not checkpoint.exists()
+
+
+def test_what_is_stopped_by_hand_cancels_its_jobs(untrained, slurm):
+    before = len(slurm.jobs())
+    run = untrained.start(CHECKPOINT, overrides={"chunks": 3})
+
+    def is_running() -> bool:
+        return [job.state for job in slurm.jobs()[before:]] == ["RUNNING"]
+
+    wait_until(is_running, WAIT, "training does not start")
+    run.send_signal(signal.SIGINT)
+    done = untrained.finish(run, LIMIT)
+    assert done.code != 0
+    (job,) = slurm.jobs()[before:]
+    assert job.state == "CANCELLED"
+    assert not list((untrained.folder / ".snakemake/locks").glob("*")), "the folder is not locked"

@@ -170,7 +170,7 @@ def killed_for_memory(node: LoginNode, job: Job) -> bool:
     return job.state in ("FAILED", "OUT_OF_MEMORY") and "memory limit" in log.read_text()
 
 
-@pytest.mark.parametrize(("megabytes", "enough"), [(500, True), (60, False)])
+@pytest.mark.parametrize(("megabytes", "enough"), [(800, True), (60, False)])
 def test_a_job_out_of_memory_is_tried_once_more_with_twice_of_it(
     untrained, finished, slurm, megabytes, enough
 ):

@@ -245,7 +245,10 @@ def slurm() -> Iterator[Slurm]:
                 daemon.wait(10)
             except subprocess.TimeoutExpired:
                 daemon.kill()
-        left = processes(cluster.started)
+        # The controller's own helper ends a moment after it.
+        deadline = time.monotonic() + 10
+        while (left := processes(cluster.started)) and time.monotonic() < deadline:
+            time.sleep(0.1)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(cluster.folder)

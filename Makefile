@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 # Without a terminal's own Python environment: what .venv holds is all there is.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test test-faults lint audit bench bench-gpu lock clean
+.PHONY: install demo test test-cluster test-faults lint audit bench bench-gpu lock clean
+
+install: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/snakemake all results/report.html
@@ -15,6 +17,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# On a Slurm that is started for it; fails where Debian's slurm-wlm and munge are not installed.
+test-cluster: $(STAMP)
+	NEED_SLURM=1 $(BIN)/python -m pytest --numprocesses=0 -m cluster tests/cluster
 
 # Runs that are killed at random moments in every stage, and full disks: an hour.
 ROUNDS ?= 20
@@ -52,7 +58,7 @@ $(STAMP): requirements.lock pyproject.toml
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet pip-tools
 	printf 'torch==2.13.0\n' > $(VENV)/constraints.txt
-	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-emit-find-links \
+	$(BIN)/pip-compile --quiet --extra dev --extra slurm --strip-extras --no-header --no-emit-find-links \
 	  --no-emit-index-url --no-emit-options --constraint $(VENV)/constraints.txt \
 	  --output-file requirements.lock pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' -e '/^ *#   -c /d' requirements.lock

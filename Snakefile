@@ -30,6 +30,22 @@ include: "rules/compare.smk"
 include: "rules/report.smk"
 
 
+# A second or two of work each: not worth a place in a cluster's queue.
+localrules:
+    all,
+    center_rotation,
+    crop,
+    metrics_test,
+    hull_metrics_test,
+    training_curves,
+    truth_against_prediction,
+    analysis,
+    viewer,
+    compare_experiments,
+    release,
+    embedding_h5,
+
+
 rule all:
     default_target: True
     input:

@@ -28,8 +28,11 @@ STAGES = {
     "center_rotation": ["recordings/*/*/center_rotation.npz"],
     "hull_sum": [],
     "crop": [],
+    "hull_metrics_part": [],
     "hull_metrics_test": ["recordings/*/*/hull_metrics_test.csv"],
+    "render_part": [],
     "render": ["experiments/*/*/rendered_images.h5"],
+    "metrics_part": [],
     "metrics_test": ["experiments/*/*/metrics_test*.csv"],
     "truth_against_prediction": ["experiments/*/*/visualization"],
 }

@@ -28,12 +28,13 @@ except PoseSplatterError as error:
 
 
 GPUS = 0 if config["device"] == "cpu" else 1
+HOURS = 60  # minutes, in which Snakemake counts run times
 RECORDING = "results/recordings/{recording}"
 PREPROCESSED = "results/recordings/{recording}/{preset}"
 # The folder of the parts, as gather() wants it: braces that stay until wildcards are known.
 GATHERED = "results/recordings/{{recording}}/{{preset}}/parts"
-# The same of an experiment's embedding.
-GATHERED_FEATURES = "results/experiments/{{experiment}}/{{recording}}/embedding/parts"
+# The same of an experiment on a recording.
+GATHERED_APPLIED = "results/experiments/{{experiment}}/{{recording}}"
 EXPERIMENT = "results/experiments/{experiment}"
 APPLIED = "results/experiments/{experiment}/{recording}"
 
@@ -266,6 +267,15 @@ def shaping_settings(name):
         "training": {k: v for k, v in experiment["training"].items() if k != "workers"},
         "preset": {"name": experiment["preset"], **config["presets"][experiment["preset"]]},
     }
+
+
+def growing(amount):
+    """A resource that doubles whenever its job is tried again: it may have ended for too little."""
+
+    def resource(wildcards, attempt):
+        return amount * 2 ** (attempt - 1)
+
+    return resource
 
 
 def gpus_of_training(wildcards):

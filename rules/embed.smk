@@ -17,8 +17,8 @@ rule features_part:
     threads: 8
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=growing(8000),
+        runtime=growing(4 * HOURS),
     params:
         settings=embedding_settings("encoder", "view_size", "azimuths"),
         heldout=heldout_cameras(this_recording),
@@ -34,7 +34,7 @@ rule features_part:
 
 rule features:
     input:
-        gather.chunk(f"{GATHERED_FEATURES}/features.{{scatteritem}}.zarr"),
+        gather.chunk(f"{GATHERED_APPLIED}/embedding/parts/features.{{scatteritem}}.zarr"),
     output:
         directory(f"{APPLIED}/embedding/features.zarr"),
     log:
@@ -64,7 +64,7 @@ rule transforms:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         settings=embedding_settings("components", "mu", "seed"),
         split=split_of_preset,

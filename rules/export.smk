@@ -17,8 +17,8 @@ rule export_gaussians:
     threads: 8
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime="1h",
+        mem_mb=growing(8000),
+        runtime=growing(HOURS),
     params:
         settings=config["export"],
         heldout=heldout_cameras(this_recording),

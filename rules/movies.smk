@@ -48,8 +48,8 @@ rule novel_views:
     threads: 8
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime="1h",
+        mem_mb=growing(8000),
+        runtime=growing(HOURS),
     params:
         heldout=heldout_cameras(this_recording),
         split=split_of_preset,

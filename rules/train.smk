@@ -19,8 +19,8 @@ rule train:
         gpu=gpus_of_training,
         # Not a parameter: how many processes load frames changes no result.
         workers=workers_of_training,
-        mem_mb=16000,
-        runtime="12h",
+        mem_mb=growing(16000),
+        runtime=growing(12 * HOURS),
     params:
         settings=settings_of_training,
         heldout=heldout_cameras(training_recordings),

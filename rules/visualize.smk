@@ -77,8 +77,8 @@ rule chosen_frames:
     threads: 8
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime="1h",
+        mem_mb=growing(8000),
+        runtime=growing(HOURS),
     params:
         heldout=heldout_cameras(this_recording),
         split=split_of_preset,
@@ -114,8 +114,8 @@ rule volumes:
     threads: 8
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime="1h",
+        mem_mb=growing(8000),
+        runtime=growing(HOURS),
     params:
         heldout=heldout_cameras(this_recording),
         plots=config["plots"],

@@ -1,6 +1,7 @@
 """Metrics of renders against the recorded images, held-out cameras apart from observed ones."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from numpy import ndarray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path, open_h5, sound
-from pose_splatter.frames import FrameStore, mask_box
+from pose_splatter.files import atomic_path, open_h5, save_json, sound
+from pose_splatter.frames import FrameStore, chunk_of, mask_box
 from pose_splatter.progress import track
 
 METRICS = ("iou", "soft_iou", "l1", "psnr", "ssim", "psnr_fg")
@@ -78,12 +79,15 @@ def _psnr(image: ndarray, rendered: ndarray) -> float:
     return float(peak_signal_noise_ratio(image, rendered, data_range=255))
 
 
-def read_renders(path: str | Path) -> Iterator[tuple[int, UInt8[ndarray, "camera h w 4"]]]:
-    """Yield each rendered frame's index in images.h5, and its pictures."""
+def read_renders(
+    path: str | Path, part: str = "1-of-1"
+) -> Iterator[tuple[int, UInt8[ndarray, "camera h w 4"]]]:
+    """Yield each rendered frame's index in images.h5, and its pictures; those of one part."""
     with open_h5(path) as file, sound(path):
         frames = file["frame_index"][:]
-        for index, frame in enumerate(track(frames, "reading renders", len(frames))):
-            yield int(frame), file["images"][index]
+        indices = chunk_of(range(len(frames)), part)
+        for index in track(indices, "reading renders", len(indices)):
+            yield int(frames[index]), file["images"][index]
 
 
 def read_render(path: str | Path, frame: int) -> UInt8[ndarray, "camera h w 4"]:
@@ -157,7 +161,8 @@ def evaluate_renders(
                     **metrics,
                 }
             )
-    return pd.DataFrame(rows)
+    columns = ["frame", "source_frame", "camera", "role", "status", *METRICS]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def summarise(frames: pd.DataFrame) -> pd.DataFrame:
@@ -186,3 +191,14 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, atomically; six significant digits."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def save_table_part(path: str | Path, table: pd.DataFrame) -> None:
+    """Write some frames' rows as JSON: all digits, and names that stay names."""
+    save_json(path, table.to_dict("list"))
+
+
+def gather_tables(parts: Sequence[str | Path]) -> pd.DataFrame:
+    """Join parts of a table, in their order; those without rows count for nothing."""
+    tables = [pd.DataFrame(json.loads(Path(part).read_text())) for part in parts]
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)

@@ -128,7 +128,8 @@ def write_part(
             recording=recording, cameras=list(rig.names), downsample=downsample, fps=fps
         )
         store["source_frames"] = np.asarray(source_frames, np.int64)
-        images, masks = _create(store, "images", (*shape, 3)), _create(store, "masks", shape)
+        images = create_array(store, "images", (*shape, 3))
+        masks = create_array(store, "masks", shape)
         streams = [
             stack.enter_context(closing(_camera_stream(rig, camera, files[camera], source_frames)))
             for camera in range(len(rig))
@@ -189,7 +190,10 @@ def _refuse_empty_mask(
         )
 
 
-def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+def create_array(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """An array of bytes (frame ...) in an HDF5 file, compressed a frame at a time."""
+    if shape[0] == 0:  # a part without frames: HDF5 wants chunks no larger than an array
+        return file.create_dataset(name, shape, np.uint8)
     return file.create_dataset(
         name,
         shape,
@@ -200,27 +204,33 @@ def _create(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
     )
 
 
-def gather_parts(path: str | Path, parts: Sequence[str | Path]) -> None:
-    """Join parts, in their order, into images.h5 by copying their compressed chunks.
+def gather_parts(
+    path: str | Path,
+    parts: Sequence[str | Path],
+    arrays: Sequence[str] = ARRAYS,
+    numbers: str = "source_frames",
+) -> None:
+    """Join parts, in their order, into one file by copying their compressed chunks.
 
-    The attribute `digest` tells apart what is in the file, not when or in how many parts it was
-    made.
+    `arrays` have one chunk per frame and `numbers` one number: those of images.h5 where nothing
+    else is said. The attribute `digest` tells apart what is in the file, not when or in how many
+    parts it was made.
     """
     digest = hashlib.blake2b(digest_size=16)
     with ExitStack() as stack:
         sources = [stack.enter_context(open_h5(part)) for part in parts]
         target = stack.enter_context(create_h5(path))
         target.attrs.update(sources[0].attrs)
-        target["source_frames"] = np.concatenate([part["source_frames"][:] for part in sources])
-        for name in ARRAYS:
+        target[numbers] = np.concatenate([part[numbers][:] for part in sources])
+        for name in arrays:
             n_frames = sum(len(part[name]) for part in sources)
-            array = _create(target, name, (n_frames, *sources[0][name].shape[1:]))
+            array = create_array(target, name, (n_frames, *sources[0][name].shape[1:]))
             chunks = (chunk for part in sources for chunk in _compressed_chunks(part[name]))
             joined = track(chunks, f"joining {name}", n_frames)
             for frame, (filter_mask, data) in enumerate(joined):
                 array.id.write_direct_chunk(_chunk_offset(array, frame), data, filter_mask)
                 digest.update(data)
-        digest.update(target["source_frames"][:].tobytes())
+        digest.update(target[numbers][:].tobytes())
         target.attrs["digest"] = digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ from pose_splatter.checkpoints import load_checkpoint
 from pose_splatter.dataset import Recording, RecordingFiles, Volume, carve_frame, load_recordings
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import create_h5
-from pose_splatter.frames import DEFLATE_LEVEL
+from pose_splatter.frames import create_array
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, Rendering, render
 from pose_splatter.progress import track
@@ -92,14 +92,7 @@ def write_renders(
     with create_h5(path) as file:
         file.attrs.update(recording=recording.name, cameras=list(rig.names))
         file["frame_index"] = np.asarray(frames, np.int64)
-        images = file.create_dataset(
-            "images",
-            shape,
-            np.uint8,
-            chunks=(1, *shape[1:]),
-            compression="gzip",
-            compression_opts=DEFLATE_LEVEL,
-        )
+        images = create_array(file, "images", shape)
         for index, frame in enumerate(track(frames, "rendering", len(frames))):
             images[index] = render_rgba(model, recording, frame, device)
 

@@ -1,22 +1,7 @@
-"""Measure what carving alone gives: the silhouettes of the plain visual hull."""
+"""Join what was measured of the plain visual hull in all parts, and summarise it."""
 
-from pose_splatter.cameras import load_upright_rig
-from pose_splatter.evaluation import Views, summarise, write_table
-from pose_splatter.frames import FrameStore, split_frames
-from pose_splatter.hull import evaluate_hull
+from pose_splatter.evaluation import gather_tables, summarise, write_table
 from pose_splatter.progress import job
-from pose_splatter.tracking import load_track
 
 with job(snakemake.log[0]):
-    settings = snakemake.params.settings
-    store = FrameStore.open(snakemake.input.images)
-    frames = evaluate_hull(
-        store,
-        load_upright_rig(
-            snakemake.input.cameras, snakemake.input.vertical_lines, settings["downsample"]
-        ),
-        load_track(snakemake.input.center_rotation),
-        Views(store.cameras, tuple(snakemake.params.recording["heldout_cameras"])),
-        split_frames(len(store), settings["split"]).test,
-    )
-    write_table(snakemake.output[0], summarise(frames))
+    write_table(snakemake.output[0], summarise(gather_tables(snakemake.input)))

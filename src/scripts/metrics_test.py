@@ -1,24 +1,9 @@
-"""Compare the renders of the test frames with the recorded images."""
+"""Join the metrics of all parts of the test frames, and summarise them."""
 
-from pose_splatter.evaluation import (
-    Views,
-    evaluate_renders,
-    read_renders,
-    summarise,
-    write_table,
-)
-from pose_splatter.frames import FrameStore
+from pose_splatter.evaluation import gather_tables, summarise, write_table
 from pose_splatter.progress import job
-from pose_splatter.tracking import load_track
 
 with job(snakemake.log[0]):
-    (heldout,) = snakemake.params.heldout.values()
-    store = FrameStore.open(snakemake.input.images[0])
-    frames = evaluate_renders(
-        read_renders(snakemake.input.renders),
-        store,
-        load_track(snakemake.input.center_rotation[0]).visible,
-        Views(store.cameras, tuple(heldout)),
-    )
+    frames = gather_tables(snakemake.input)
     write_table(snakemake.output.frames, frames)
     write_table(snakemake.output.cameras, summarise(frames))

@@ -1,19 +1,7 @@
-"""Render the test frames of a recording by an experiment's model."""
+"""Join the parts of a recording's renders into rendered_images.h5."""
 
-from pose_splatter.devices import own_gpus
-from pose_splatter.frames import split_frames
+from pose_splatter.frames import gather_parts
 from pose_splatter.progress import job
-from pose_splatter.rendering import apply_model, write_renders
 
-with job(snakemake.log[0]), own_gpus(snakemake.resources.gpu, snakemake.log[0]):
-    inputs, params = snakemake.input, snakemake.params
-    model, recording, device = apply_model(
-        inputs.checkpoint, params.heldout, inputs, params.device, snakemake.threads
-    )
-    write_renders(
-        snakemake.output[0],
-        model,
-        recording,
-        split_frames(len(recording.store), params.split).test,
-        device,
-    )
+with job(snakemake.log[0]):
+    gather_parts(snakemake.output[0], snakemake.input, arrays=["images"], numbers="frame_index")

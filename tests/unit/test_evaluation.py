@@ -11,17 +11,22 @@ from pose_splatter.evaluation import (
     METRICS,
     Views,
     evaluate_renders,
+    gather_tables,
     image_metrics,
+    read_renders,
+    save_table_part,
     summarise,
     typical_frame,
     write_table,
 )
-from pose_splatter.frames import FrameStore
+from pose_splatter.frames import FrameStore, chunk_of, gather_parts
 from pose_splatter.hull import evaluate_hull
 from pose_splatter.losses import ssim_loss
+from pose_splatter.model import NetworkConfig, PoseSplatter
+from pose_splatter.rendering import write_renders
 from pose_splatter.tracking import Track
 
-from ..conftest import ring_rig, silhouettes
+from ..conftest import balls_recording, ring_rig, silhouettes
 
 
 def stored(images, masks) -> FrameStore:
@@ -151,3 +156,51 @@ def test_the_hull_is_fatter_in_held_out_cameras():
     table = summarise(frames).set_index("camera")
     assert table.loc["mean_observed", "iou"] > 0.97
     assert table.loc["mean_heldout", "iou"] < table.loc["mean_observed", "iou"] - 0.02
+
+
+def evaluated_in_parts(folder, recording, frames, count):
+    """The files and the table that `count` jobs of each stage, and those that gather, make."""
+    torch.manual_seed(0)
+    model = PoseSplatter(NetworkConfig(0, (8, 16), stride=2, features=4, hidden=8))
+    views = Views(recording.rig.names, ("1",))
+    names = [f"{n + 1}-of-{count}" for n in range(count)]
+    folder.mkdir()
+    for name in names:
+        chunk = chunk_of(frames, name)
+        write_renders(folder / f"renders.{name}.h5", model, recording, chunk, "cpu")
+    renders = folder / "renders.h5"
+    parts = [folder / f"renders.{name}.h5" for name in names]
+    gather_parts(renders, parts, arrays=["images"], numbers="frame_index")
+    for name in names:
+        part = evaluate_renders(
+            read_renders(renders, name), recording.store, recording.track.visible, views
+        )
+        save_table_part(folder / f"{name}.json", part)
+    table = gather_tables([folder / f"{name}.json" for name in names])
+    write_table(folder / "cameras.csv", summarise(table))
+    return renders.read_bytes(), table, (folder / "cameras.csv").read_bytes()
+
+
+# Two of them hold no frame of the ten, and the third frame shows no animal.
+@pytest.mark.parametrize("count", [3, 12])
+def test_renders_and_metrics_are_the_same_in_any_number_of_parts(tmp_path, count):
+    recording, frames = balls_recording(np.arange(12), np.zeros(12)), range(2, 12)
+    renders, table, cameras = evaluated_in_parts(tmp_path / "whole", recording, frames, 1)
+    assert list(table["frame"].unique()) == list(frames)
+    assert (table["status"] == "absent").sum() == 5
+    others = evaluated_in_parts(tmp_path / "parts", recording, frames, count)
+    assert others[0] == renders
+    pd.testing.assert_frame_equal(others[1], table, check_exact=True)
+    assert others[2] == cameras
+
+
+def test_tables_of_parts_lose_no_digit_and_no_name(tmp_path):
+    values = [np.inf, np.nan, 1 / 3, np.nextafter(0.1, 1), 1e-300]
+    names = ["NA", "01", "null", "nan", "1e3"]
+    whole = pd.DataFrame({"frame": range(5), "camera": names, "psnr": values})
+    for n in range(5):
+        save_table_part(tmp_path / f"{n}.json", whole[n : n + 1])
+    save_table_part(tmp_path / "empty.json", whole[:0])
+    parts = [tmp_path / f"{n}.json" for n in ("empty", *range(5))]
+    pd.testing.assert_frame_equal(gather_tables(parts), whole, check_exact=True)
+    assert gather_tables(parts[:1]).empty

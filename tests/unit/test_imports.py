@@ -7,7 +7,7 @@ from pathlib import Path
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "src/scripts").glob("*.py"))
 NEED_TORCH = {
-    *("train", "render", "release", "export_gaussians"),
+    *("train", "render_part", "release", "export_gaussians"),
     *("chosen_frames", "novel_views", "volumes", "features_part"),
 }
 

@@ -24,23 +24,29 @@ COMPARE = {"compare_experiments": 1, "all": 1}
 # itself, and those that read the metrics as well as the renders.
 DRAWN = {"chosen_frames": 2, "volumes": 2, "novel_views": 2}
 PICTURES = {"truth_against_prediction": 2, "analysis": 2} | DRAWN | COMPARE
-METRICS = {"metrics_test": 2} | PICTURES
-RENDER = {"render": 2, "camera_videos": 2} | METRICS
+METRICS = {"metrics_part": 4, "metrics_test": 2} | PICTURES
+RENDER = {"render_part": 4, "render": 2, "camera_videos": 2} | METRICS
 EXPORT = {"export_gaussians": 2, "viewer": 2}
 TRAIN = {"train": 2, "training_curves": 2} | EXPORT | RENDER
 CROP = {"hull_sum": 2, "crop": 1, "contact_sheet": 1} | TRAIN
-TRACK = {"hull_moments": 2, "center_rotation": 1, "hull_metrics_test": 1} | CROP
+HULL = {"hull_metrics_part": 2, "hull_metrics_test": 1}
+TRACK = {"hull_moments": 2, "center_rotation": 1} | HULL | CROP
 UP = {"vertical_lines": 1} | TRACK
 IMAGES = {"images_part": 2, "images": 1, "images_zarr": 1} | TRACK
 EVERYTHING = {"cameras": 1, "synchronization": 1} | UP | IMAGES
 ONE_METRICS = {
-    **{"metrics_test": 1, "truth_against_prediction": 1, "analysis": 1},
+    **{"metrics_part": 2, "metrics_test": 1, "truth_against_prediction": 1, "analysis": 1},
     **{"chosen_frames": 1, "volumes": 1, "novel_views": 1},
     **COMPARE,
 }
-ONE_RENDER = {"render": 1, "camera_videos": 1} | ONE_METRICS
+ONE_RENDER = {"render_part": 2, "render": 1, "camera_videos": 1} | ONE_METRICS
 ONE_EXPORT = {"export_gaussians": 1, "viewer": 1}
 ONE_TRAIN = {"train": 1, "training_curves": 1} | ONE_EXPORT | ONE_RENDER
+# One recording's, then those of each of two experiments.
+OF_EACH_CHUNK = {
+    **dict.fromkeys(("images_part", "hull_moments", "hull_sum", "hull_metrics_part"), 3),
+    **dict.fromkeys(("render_part", "metrics_part"), 6),
+}
 # The other experiment's analysis holds it against the baseline, and its pictures show the frame
 # that is typical of the baseline.
 OF_BASELINE = {"analysis": 2, "truth_against_prediction": 2, "volumes": 2, "novel_views": 2}
@@ -78,7 +84,7 @@ CONFIG = {
     "processes that load frames": ({"defaults": {"training": {"workers": 2}}}, {}),
     "the order of held-out cameras": ({"recordings": {"demo": {"heldout_cameras": [5, 1]}}}, {}),
     # Stores are made again with the bytes that they had; training finds nothing new in them.
-    "chunks": ({"chunks": 3}, {**IMAGES, "images_part": 3, "hull_moments": 3, "hull_sum": 3}),
+    "chunks": ({"chunks": 3}, {**IMAGES, **OF_EACH_CHUNK}),
     "what is run": ({"run": ["baseline"]}, COMPARE),
     "baseline of the comparison": (
         {"comparison": {"baseline": "ablation"}},
@@ -87,7 +93,7 @@ CONFIG = {
     "smoothing": ({"presets": {"default": {"smoothing": 2.0}}}, TRACK),
     "split": (
         {"presets": {"default": {"split": [0.5, 0.25, 0.25]}}},
-        {"hull_metrics_test": 1} | CROP,
+        HULL | CROP,
     ),
     "plot dpi": (
         {"plots": {"dpi": 90}},
@@ -174,9 +180,9 @@ FILES = {
     "evaluation.py": (
         f"{PACKAGE}/evaluation.py",
         append,
-        {"hull_metrics_test": 1, "camera_videos": 2} | METRICS,
+        HULL | {"camera_videos": 2} | METRICS,
     ),
-    "hull.py": (f"{PACKAGE}/hull.py", append, {"hull_metrics_test": 1, "all": 1}),
+    "hull.py": (f"{PACKAGE}/hull.py", append, HULL | {"all": 1}),
     "comparison.py": (f"{PACKAGE}/comparison.py", append, {"analysis": 2} | COMPARE),
     "analysis.py": (f"{PACKAGE}/analysis.py", append, {"analysis": 2, "all": 1}),
     "plots.py": (
@@ -201,7 +207,8 @@ FILES = {
     ),
     "contact_sheet.py": (f"{PACKAGE}/contact_sheet.py", append, {"contact_sheet": 1, "all": 1}),
     "viewer.py": (f"{PACKAGE}/viewer.py", append, {"viewer": 2, "all": 1}),
-    "a script": ("src/scripts/render.py", append, RENDER),
+    "a script": ("src/scripts/render_part.py", append, RENDER),
+    "a script that gathers": ("src/scripts/metrics_test.py", append, METRICS),
     "a comment": (f"{PACKAGE}/carving.py", comment, {}),
     "a comment in a script": ("src/scripts/train.py", comment, {}),
     "a docstring": (f"{PACKAGE}/carving.py", replace_text('"""', '"""Reworded. '), {}),
@@ -246,7 +253,7 @@ def test_a_deleted_store_is_made_again_when_it_is_needed(finished):
 def test_the_dry_run_says_why(finished):
     overrides = {"defaults": {"training": {"learning_rate": 1e-3}}}
     run = finished.dry_run(overrides=overrides)
-    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 26
+    assert run.output.lower().count("reason: ") == sum(run.jobs().values()) == 34
     assert "Params have changed since last execution" in run.output
 
 

@@ -1,0 +1,46 @@
+"""What profiles/slurm says of rules is what the rules say, and what it shares with the default."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SLURM, DEFAULT = (
+    yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
+    for name in ("slurm", "default")
+)
+RULES = {
+    name: text
+    for path in (ROOT / "rules").glob("*.smk")
+    for name, text in re.findall(r"^rule (\w+):\n((?: .*\n|\n)+)", path.read_text(), re.MULTILINE)
+}
+
+
+def test_rules_that_use_a_device_ask_for_a_gpu_and_no_others():
+    assert len(RULES) > 30
+    marks = ('device=config["device"]', "\n        gpu=", "envs/gpu.yaml", "runtime=growing(")
+    assert {line for text in RULES.values() for line in re.findall(r"\n +gpu=(.*),", text)} == {
+        *("GPUS", "gpus_of_training")
+    }
+    asking = {name for name, text in RULES.items() if any(mark in text for mark in marks)}
+    assert asking == {name for name, text in RULES.items() if all(mark in text for mark in marks)}
+    assert asking == set(SLURM["set-resources"])
+
+
+@pytest.mark.parametrize("key", sorted(DEFAULT.keys() - {"cores", "resources"}))
+def test_what_is_no_matter_of_the_machine_is_as_in_the_default_profile(key):
+    assert SLURM[key] == DEFAULT[key]
+
+
+def test_resources_that_rules_name_grow_with_every_attempt():
+    for name, text in RULES.items():
+        for resource, value in re.findall(r"(mem_mb|runtime)=(.*),\n", text):
+            assert value.startswith("growing("), f"{name}: {resource}"
+
+
+def test_no_path_of_a_machine_is_in_the_workflow():
+    roots = re.compile(r"(?<![\w}.])/(home|root|tmp|usr|opt|mnt|data|scratch|work)\b")
+    for path in (ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk"), *ROOT.glob("profiles/*/*")):
+        assert not roots.search(path.read_text()), path

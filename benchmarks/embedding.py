@@ -53,7 +53,7 @@ from pose_splatter.rendering import apply_model
 
 SPHERES = {azimuths: ViewSphere.of_degree(azimuths=azimuths) for azimuths in (8, 16)}
 # The adversary's strengths that are compared, beside the one of the config.
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+STRENGTHS = (1.0, 100.0, 10_000.0)
 
 
 @dataclass(frozen=True)

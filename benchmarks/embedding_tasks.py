@@ -17,8 +17,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.ndimage import gaussian_filter1d
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut, cross_val_predict
+from sklearn.neighbors import KNeighborsRegressor
 
 from pose_splatter.embedding.transforms import (
     FOLDS,
@@ -142,9 +145,30 @@ def evaluate(representation: Representation, trial: Trial) -> dict[str, list[flo
             found[task] = behaviour_accuracy(numbers, trial, train, test)
         for runs in HEADING_RUNS:
             found[f"heading, {runs} runs"] = heading_r2(z[test], headings[test], runs)
+        found |= heading_otherwise(z[test], headings[test])
         for name, score in found.items():
             scores.setdefault(name, []).append(score)
     return scores
+
+
+def heading_otherwise(
+    z: Float[ndarray, "frame component"], headings: Float[ndarray, " frame"]
+) -> dict[str, float]:
+    """R2 of the heading as `heading_r2`, but told by regressions that are not linear."""
+    truth = np.stack([np.sin(headings), np.cos(headings)], axis=-1)
+    probes = {
+        "heading, kernel": GridSearchCV(
+            KernelRidge(kernel="rbf"),
+            {"alpha": [1e-3, 1e-2, 0.1, 1, 10], "gamma": [0.01, 0.03, 0.1, 0.3]},
+            cv=KFold(FOLDS),
+        ),
+        "heading, 10 neighbours": KNeighborsRegressor(10),
+    }
+    runs = KFold(HEADING_RUNS[-1])
+    return {
+        name: float(r2_score(truth, cross_val_predict(probe, z, truth, cv=runs)))
+        for name, probe in probes.items()
+    }
 
 
 def embed(

@@ -13,11 +13,14 @@ from benchmarks.embedding_tasks import (
     Truth,
     behaviour_accuracy,
     embed,
+    heading_otherwise,
     neighbour_bounds,
     neighbour_distance,
     pooled_r2,
     predict,
 )
+
+from pose_splatter.embedding.transforms import heading_r2
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 150
@@ -113,6 +116,16 @@ def test_a_code_of_behaviours_tells_them_and_noise_does_not(trial, truth):
         assert behaviour_accuracy(code, trial, train, test) == 1
         accuracies.append(behaviour_accuracy(noise(0), trial, train, test))
     assert np.mean(accuracies) == pytest.approx(1 / len(BEHAVIOURS), abs=0.12)
+
+
+def test_other_regressions_find_what_is_not_linear():
+    """Twice the angle, and how large it is: no linear regression makes sine and cosine of them."""
+    random = np.random.default_rng(0)
+    headings = random.uniform(-np.pi, np.pi, FRAMES)
+    told = np.stack([np.sin(2 * headings), np.cos(2 * headings), np.abs(headings) / 3], axis=-1)
+    assert heading_r2(told[:, :2], headings, 10) < 0.1
+    assert min(heading_otherwise(told, headings).values()) > 0.4
+    assert max(heading_otherwise(noise(0, 3), headings).values()) < 0.1
 
 
 def test_transforms_are_fitted_to_train_frames_alone(trial):

@@ -194,7 +194,7 @@ def save_cameras(path: str | Path, rig: CameraRig) -> None:
 
     `fisheye`, the names of the cameras with such a lens, is there only where there are any.
     """
-    with create_h5(path) as file:
+    with create_h5(path, small=True) as file:
         file.attrs.update(width=rig.width, height=rig.height, pixel_centers="half-integer")
         file["names"] = list(rig.names)
         for field in ("intrinsics", "rotations", "translations", "distortions"):

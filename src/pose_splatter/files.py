@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -53,14 +54,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def create_h5(path: str | Path) -> Iterator[h5py.File]:
+def create_h5(path: str | Path, small: bool = False) -> Iterator[h5py.File]:
     """Write a HDF5 file, atomically.
 
     HDF5 crashes a process that ends while it holds chunks that it could not write. So it holds none
-    back; they are written whole and once anyway.
+    back; they are written whole and once anyway. A `small` file is made in memory, since HDF5 may
+    crash even in closing one for which there is no room at all.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
-        yield file
+    with atomic_path(path) as temporary:
+        content = io.BytesIO()
+        with h5py.File(content if small else temporary, "w", rdcc_nbytes=0) as file:
+            yield file
+        if small:
+            temporary.write_bytes(content.getvalue())
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def read_features(
     """
     with sound(path, "the store"):
         array = zarr.open_array(path, path=ARRAY, mode="r")
-        for frame in np.arange(array.shape[0])[frames]:
+        for frame in np.arange(array.shape[0])[frames].tolist():
             if not _chunk(path, array, frame).exists():  # Zarr would read zeros
                 raise ValueError(f"no chunk of frame {frame}")
         features = np.asarray(array.oindex[frames])

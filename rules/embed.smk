@@ -92,7 +92,7 @@ rule embedding:
     conda:
         "../envs/cpu.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
     params:
         trained=is_training_recording,
         split=split_of_preset,

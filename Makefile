@@ -20,7 +20,7 @@ test: $(STAMP)
 
 # On a Slurm that is started for it; fails where Debian's slurm-wlm and munge are not installed.
 test-cluster: $(STAMP)
-	NEED_SLURM=1 $(BIN)/python -m pytest --numprocesses=0 -m cluster --durations=0 tests/cluster
+	NEED_SLURM=1 $(BIN)/python -m pytest --numprocesses=0 -m cluster tests/cluster
 
 # Runs that are killed at random moments in every stage, and full disks: an hour.
 ROUNDS ?= 20

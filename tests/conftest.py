@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -160,6 +161,24 @@ def walking_balls(n_frames: int) -> np.ndarray:
     centers = np.cumsum(steps, axis=0) - [0, 60, 0]
     along = np.stack([np.cos(angles), np.sin(angles), np.zeros(n_frames)], axis=-1)
     return centers[:, None] + along[:, None] * np.array([-30.0, -10, 10, 30])[:, None]
+
+
+def balls_config(**sections: Any) -> dict[str, Any]:
+    """A config for what is in `small_recording`, with some sections changed."""
+    return {
+        "recordings": {
+            "balls": {
+                "calibration": "calibration.h5",
+                "cameras": list(range(6)),
+                "videos": "video{camera}.mp4",
+                "masks": "mask{camera}.mp4",
+                "heldout_cameras": [1],
+            }
+        },
+        "presets": {"default": {}},
+        "defaults": {"preset": "default", "train": ["balls"], "apply": ["balls"]},
+        "experiments": {"plain": {}},
+    } | sections
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,16 @@ def _kind_of_file(path: Path) -> Kind:
 # --- reading -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The masks that are asked for: of one of a rig's cameras, at some of its video's frames."""
+
+    camera: str
+    cameras: Sequence[str]
+    video: VideoInfo
+    frames: Sequence[int]
+
+
 def read_masks(
     pattern: str,
     camera: str,
@@ -122,9 +132,9 @@ def read_masks(
         "zarr": _read_zarr,
         "coco": _read_coco,
     }
-    wanted = range(video.n_frames) if frames is None else frames
-    pictures = readers[files.kind](files, camera, cameras, video, wanted)
-    for number, picture in zip(wanted, pictures, strict=True):
+    wanted = Wanted(camera, cameras, video, range(video.n_frames) if frames is None else frames)
+    pictures = readers[files.kind](files, wanted)
+    for number, picture in zip(wanted.frames, pictures, strict=True):
         where = f"{files.path}, frame {number}"
         if picture.shape[:2] != (video.height, video.width):
             raise PoseSplatterError(
@@ -162,26 +172,16 @@ def _require_count(count: int, files: MaskFiles, video: VideoInfo) -> None:
         )
 
 
-def _read_video(
-    files: MaskFiles,
-    camera: str,
-    cameras: Sequence[str],
-    video: VideoInfo,
-    frames: Sequence[int],
-) -> Iterator[UInt8[ndarray, "height width"]]:
-    return read_frames(files.path, frames, "grey")
+def _read_video(files: MaskFiles, wanted: Wanted) -> Iterator[UInt8[ndarray, "height width"]]:
+    return read_frames(files.path, wanted.frames, "grey")
 
 
 def _read_pictures(
-    files: MaskFiles,
-    camera: str,
-    cameras: Sequence[str],
-    video: VideoInfo,
-    frames: Sequence[int],
+    files: MaskFiles, wanted: Wanted
 ) -> Iterator[Shaped[ndarray, "height width *channel"]]:
     paths = _numbered_pictures(files)
-    _require_count(len(paths), files, video)
-    for path in (paths[frame] for frame in frames):
+    _require_count(len(paths), files, wanted.video)
+    for path in (paths[frame] for frame in wanted.frames):
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if picture is None:
             raise PoseSplatterError(f"{path}: cannot read the picture; write it again.")
@@ -229,70 +229,54 @@ def _numbered_pictures(files: MaskFiles) -> list[Path]:
     return [found[n] for n in sorted(found)]
 
 
-def _read_hdf5(
-    files: MaskFiles,
-    camera: str,
-    cameras: Sequence[str],
-    video: VideoInfo,
-    frames: Sequence[int],
-) -> Iterator[Shaped[ndarray, "height width"]]:
+def _read_hdf5(files: MaskFiles, wanted: Wanted) -> Iterator[Shaped[ndarray, "height width"]]:
     try:
         with h5py.File(files.path, "r") as store:
-            yield from _read_array(store, h5py.Dataset, files, camera, cameras, video, frames)
+            yield from _read_array(store, h5py.Dataset, files, wanted)
     except OSError as error:
         raise PoseSplatterError(
             f"{files.path}: the file is damaged ({error}); write it again."
         ) from error
 
 
-def _read_zarr(
-    files: MaskFiles,
-    camera: str,
-    cameras: Sequence[str],
-    video: VideoInfo,
-    frames: Sequence[int],
-) -> Iterator[Shaped[ndarray, "height width"]]:
+def _read_zarr(files: MaskFiles, wanted: Wanted) -> Iterator[Shaped[ndarray, "height width"]]:
     try:
         store = zarr.open(files.path, mode="r")
     except (OSError, ValueError, KeyError) as error:
         raise PoseSplatterError(
             f"{files.path}: cannot open the Zarr store ({error}); write it again."
         ) from error
-    yield from _read_array(store, zarr.Array, files, camera, cameras, video, frames)
+    yield from _read_array(store, zarr.Array, files, wanted)
 
 
 def _read_array(
-    store: Any,
-    array_type: type,
-    files: MaskFiles,
-    camera: str,
-    cameras: Sequence[str],
-    video: VideoInfo,
-    frames: Sequence[int],
+    store: Any, array_type: type, files: MaskFiles, wanted: Wanted
 ) -> Iterator[Shaped[ndarray, "height width"]]:
     """The frames of one camera in an array of a file: the one that the path names, or the only."""
     array = _find_array(store, array_type, files)
-    shape, name = tuple(array.shape), files.inside or MASKS
+    name, shape = files.inside or MASKS, tuple(array.shape)
+    video, n_cameras = wanted.video, len(wanted.cameras)
     picture = (video.height, video.width)
     if array.dtype.kind not in "bui":
         raise PoseSplatterError(
             f"{files.path}: {name} holds {array.dtype}, not whole numbers; write masks as uint8."
         )
-    if shape == (video.n_frames, *picture):
-        place: Callable[[int], Any] = lambda frame: frame  # noqa: E731
-    elif shape == (video.n_frames, len(cameras), *picture):
-        place = lambda frame: (frame, cameras.index(camera))  # noqa: E731
-    elif shape == (len(cameras), video.n_frames, *picture):
-        place = lambda frame: (cameras.index(camera), frame)  # noqa: E731
-    else:
+    camera = (wanted.cameras.index(wanted.camera),)
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    if shape == (video.n_frames, n_cameras, *picture):
+        after = camera
+    elif shape == (n_cameras, video.n_frames, *picture):
+        before = camera
+    elif shape != (video.n_frames, *picture):
         raise PoseSplatterError(
-            f"{files.path}: {name} has shape {shape}; for {len(cameras)} cameras and "
+            f"{files.path}: {name} has shape {shape}; for {n_cameras} cameras and "
             f"{video.path}, of {video.n_frames} frames, it must be "
             f"{(video.n_frames, *picture)} (frame height width), with one more axis of "
-            f"{len(cameras)} before or after the frames where it holds all cameras."
+            f"{n_cameras} before or after the frames where it holds all cameras."
         )
-    for frame in frames:
-        yield np.asarray(array[place(frame)])
+    for frame in wanted.frames:
+        yield np.asarray(array[(*before, frame, *after)])
 
 
 def _find_array(store: Any, array_type: type, files: MaskFiles) -> Any:
@@ -313,13 +297,7 @@ def _find_array(store: Any, array_type: type, files: MaskFiles) -> Any:
     return found
 
 
-def _read_coco(
-    files: MaskFiles,
-    camera: str,
-    cameras: Sequence[str],
-    video: VideoInfo,
-    frames: Sequence[int],
-) -> Iterator[UInt8[ndarray, "height width"]]:
+def _read_coco(files: MaskFiles, wanted: Wanted) -> Iterator[UInt8[ndarray, "height width"]]:
     """COCO's JSON of one camera: images in the order of their names, all annotations united."""
     try:
         content = json.loads(files.path.read_text())
@@ -333,8 +311,8 @@ def _read_coco(
             f"{files.path}: not a COCO file ({type(error).__name__}: {error}); it needs images "
             "with id, file_name, width and height, and annotations with image_id and segmentation."
         ) from error
-    _require_count(len(images), files, video)
-    for image, size in ((images[frame], sizes[frame]) for frame in frames):
+    _require_count(len(images), files, wanted.video)
+    for image, size in ((images[frame], sizes[frame]) for frame in wanted.frames):
         mask = np.zeros(size, np.uint8)
         for outline in outlines[image["id"]]:
             mask |= _decode_coco(outline, size, f"{files.path}, image {image['file_name']}")

@@ -22,7 +22,14 @@ from pose_splatter.checkup import (
 from pose_splatter.cli import main, read_config
 from pose_splatter.segmentation.foreground import segment
 
-from ..conftest import look_at, ring_rig, silhouettes, walking_balls, write_video
+from ..conftest import (
+    balls_config,
+    look_at,
+    ring_rig,
+    silhouettes,
+    walking_balls,
+    write_video,
+)
 
 SETTINGS = {"heldout_cameras": [], "up": "auto"}
 
@@ -49,20 +56,7 @@ def workspace(tmp_path, small_recording) -> Path:
     """A folder with a config and the files of walking balls, to be spoilt."""
     for path in small_recording.iterdir():
         shutil.copy(path, tmp_path / path.name)
-    config = {
-        "recordings": {
-            "balls": {
-                "calibration": "calibration.h5",
-                "cameras": list(range(6)),
-                "videos": "video{camera}.mp4",
-                "masks": "mask{camera}.mp4",
-                "heldout_cameras": [1],
-            }
-        },
-        "presets": {"default": {"downsample": 1}},
-        "defaults": {"preset": "default", "train": ["balls"], "apply": ["balls"]},
-        "experiments": {"plain": {}},
-    }
+    config = balls_config(presets={"default": {"downsample": 1}})
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(config))
     return tmp_path

@@ -24,7 +24,7 @@ from pose_splatter.model import NetworkConfig, PoseSplatter
 from pose_splatter.tracking import Track, save_track
 from pose_splatter.volume import Crop, save_crop
 
-from ..conftest import ring_rig, walking_balls
+from ..conftest import balls_config, ring_rig, walking_balls
 
 FRAMES = range(4, 10)
 # As from a terminal: what runs behind one ignores Ctrl+C, and so would its children.
@@ -40,20 +40,7 @@ sys.exit(main())
 def workspace(tmp_path_factory, small_recording) -> Path:
     """A folder with a config and the results of walking balls; the model is untrained."""
     folder = tmp_path_factory.mktemp("workspace")
-    config = {
-        "recordings": {
-            "balls": {
-                "calibration": "calibration.h5",
-                "cameras": list(range(6)),
-                "videos": "video{camera}.mp4",
-                "masks": "mask{camera}.mp4",
-                "heldout_cameras": [1],
-            }
-        },
-        "presets": {"default": {}},
-        "defaults": {"preset": "default", "train": ["balls"], "apply": ["balls"]},
-        "experiments": {"plain": {"network": {"unets": 0}}, "other": {}},
-    }
+    config = balls_config(experiments={"plain": {"network": {"unets": 0}}, "other": {}})
     (folder / "config").mkdir()
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
     recording = folder / "results/recordings/balls"

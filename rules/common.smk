@@ -270,10 +270,10 @@ def shaping_settings(name):
 
 
 def growing(amount):
-    """A resource that doubles whenever its job is tried again: it may have ended for too little."""
+    """A resource of which a job that is tried again gets twice as much: it may have ended for that."""
 
     def resource(wildcards, attempt):
-        return amount * 2 ** (attempt - 1)
+        return amount * min(attempt, 2)
 
     return resource
 

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     So it is where `check` finds an error.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except PoseSplatterError as error:
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command line may say."""
     parser = argparse.ArgumentParser(
         prog="pose-splatter",
         description="Set up a recording, check it, and look at what the workflow made of it.",
@@ -396,6 +397,8 @@ def _made(options: argparse.Namespace, target: str) -> Path:
     """The path of what the workflow has made."""
     path = options.directory / target
     if not path.exists():
-        where = "" if options.directory == Path() else f" --directory {options.directory}"
-        raise PoseSplatterError(f"{path}: not made yet; make it with `snakemake{where} {target}`.")
+        words = [] if options.directory == Path() else ["--directory", str(options.directory)]
+        words += ["--configfile", *map(str, options.config)] if options.config else []
+        command = shlex.join(["snakemake", *words, "--", target])
+        raise PoseSplatterError(f"{path}: not made yet; make it with `{command}`.")
     return path

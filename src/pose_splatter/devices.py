@@ -14,7 +14,6 @@ import re
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,9 @@ from typing import TextIO
 from pose_splatter.errors import PoseSplatterError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Where locks lie: the same folder for all jobs of a machine, whatever their TMPDIR.
+LOCKS, USUAL_LOCKS = "POSE_SPLATTER_LOCKS", "/tmp"
+DRIVER = Path("/proc/driver/nvidia/version")
 PATIENCE = 1.0  # seconds, on average, between two looks at GPUs that are taken
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
@@ -42,6 +44,12 @@ def own_gpus(count: int, holder: str) -> Iterator[tuple[str, ...]]:
     """
     gpus = visible_gpus() if count else ()
     if not gpus:
+        if count and DRIVER.exists() and VISIBLE not in os.environ:
+            logger.warning(
+                "nvidia-smi names no GPU, though a driver is here: none is locked, and jobs side "
+                "by side may take the same one; set %s for each, or mend nvidia-smi",
+                VISIBLE,
+            )
         yield ()
         return
     if len(gpus) < count:
@@ -132,10 +140,18 @@ def _nvidia_smi(*options: str) -> list[str]:
 
 
 @contextmanager
-def alone(what: str) -> Iterator[None]:
-    """Let one process of this user on this machine do it at a time; others wait for their turn."""
-    with _open(_lock_folder() / f"{what}.lock") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time do it, of all that see this file; others wait for their turn.
+
+    Also those on other machines, where its file system passes locks on, as NFS does. Where nothing
+    may be written, or nothing locked, nobody waits.
+    """
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.lockf(stack.enter_context(_open(path)), fcntl.LOCK_EX)
+        except OSError as error:
+            logger.info("%s: no lock (%s)", path, error.strerror)
         yield
 
 
@@ -168,7 +184,9 @@ def _wait_for(gpus: Sequence[str], count: int, holder: str, locks: ExitStack) ->
 def _lock_folder() -> Path:
     """This user's folder for locks on this machine, which nobody else can write to."""
     user = os.getuid()
-    folder = Path(tempfile.gettempdir(), f"pose-splatter-{user}-{socket.gethostname()}")
+    folder = Path(
+        os.environ.get(LOCKS) or USUAL_LOCKS, f"pose-splatter-{user}-{socket.gethostname()}"
+    )
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
@@ -176,7 +194,7 @@ def _lock_folder() -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & others:
         raise PoseSplatterError(
             f"{folder}: is to be a folder that only you can write to, since locks of GPUs lie in "
-            "it; delete it, or set TMPDIR to another folder."
+            f"it; delete it, or set {LOCKS} to another folder of this machine."
         )
     return folder
 

@@ -1,8 +1,10 @@
 """Jobs side by side, on made-up GPUs: no two have the same one, and a killed job leaves none."""
 
+import ast
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.training import choose_device
 
 ROOT = Path(__file__).parents[2]
+MAIN = 'if __name__ == "__main__":'
 TWO = """\
 GPU 0: NVIDIA RTX A5000 (UUID: GPU-aaaa1111-22aa)
 GPU 1: NVIDIA GeForce RTX 3090 (UUID: GPU-bbbb3333-44bb)
@@ -48,8 +51,7 @@ def machine(tmp_path, monkeypatch):
     """A machine without GPUs or nvidia-smi, with locks in a folder of its own."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("POSE_SPLATTER_LOCKS", str(tmp_path))
     monkeypatch.setattr(devices, "PATIENCE", 0.05)
     # Set, so that what a test puts there is taken back.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -146,9 +148,18 @@ def test_gpus_are_those_of_the_driver_that_the_variable_leaves(
     assert visible_gpus() == gpus
 
 
-def test_a_driver_that_fails_has_no_gpus(machine):
+def test_a_driver_that_fails_has_no_gpus_and_says_so(machine, monkeypatch, caplog):
     install_driver(machine, TWO, code=9)
     assert visible_gpus() == ()
+    with own_gpus(1, "a"):
+        assert caplog.text == ""
+    (machine / "version").touch()
+    monkeypatch.setattr(devices, "DRIVER", machine / "version")
+    with own_gpus(0, "a"):
+        assert caplog.text == ""
+    with own_gpus(1, "a") as gpus:
+        assert gpus == ()
+        assert "nvidia-smi names no GPU, though a driver is here" in caplog.text
 
 
 # --- who has which -----------------------------------------------------------------------------
@@ -264,7 +275,7 @@ import sys, time
 from pathlib import Path
 from pose_splatter.devices import alone
 mark = Path(sys.argv[1])
-with alone("gsplat"):
+with alone(mark.parent / "folder/lock"):
     mark.touch(exist_ok=False)
     time.sleep(0.1)
     mark.unlink()
@@ -275,6 +286,13 @@ def test_what_is_done_alone_is_done_by_one_at_a_time(tmp_path):
     command = [sys.executable, "-c", ALONE, str(tmp_path / "mark")]
     jobs = [subprocess.Popen(command) for _ in range(5)]
     assert [job.wait(timeout=60) for job in jobs] == [0] * 5
+
+
+def test_where_nothing_may_be_written_nobody_waits(tmp_path):
+    """An image has compiled what jobs need, and may not be written to."""
+    (tmp_path / "file").touch()
+    with devices.alone(tmp_path / "file/lock"):
+        pass
 
 
 # Its members heed no Ctrl+C, by which torch asks them to end when their job is killed.
@@ -353,6 +371,30 @@ def test_an_allocation_of_slurm_waits_for_itself_alone(monkeypatch):
         monkeypatch.setenv("SLURM_JOB_ID", "17")
         with running(Job(1, "c")) as (third,):
             assert third.message().startswith("waiting for a GPU: 0 is held by process")
+
+
+def test_jobs_with_temporary_folders_of_their_own_share_locks(machine, monkeypatch):
+    """As clusters and desktops give them to sessions."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(machine / "bin"))
+    with running(Job(1, "a")) as (first,):
+        assert first.gpus() == "0"
+        monkeypatch.setenv("TMPDIR", str(machine))
+        with running(Job(1, "b")) as (second,):
+            assert second.message().startswith("waiting for a GPU: 0 is held by process")
+    monkeypatch.delenv("POSE_SPLATTER_LOCKS")
+    assert devices._lock_folder().parent == Path("/tmp")
+
+
+def test_a_folder_of_locks_of_somebody_else_is_refused(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    user = os.getuid() + 1
+    folder = machine / f"pose-splatter-{user}-{socket.gethostname()}"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    with pytest.raises(PoseSplatterError, match="only you can write"), own_gpus(1, "a"):
+        pass
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("trap", ["symlink", "file", "open to all"])
@@ -439,10 +481,16 @@ def test_every_rule_that_declares_gpus_takes_them_first():
     first = "with job(snakemake.log[0]), own_gpus(snakemake.resources.gpu, snakemake.log[0]):"
     taking = set()
     for script in (ROOT / "src/scripts").glob("*.py"):
-        statements = re.findall(r"^ *with .*:$", script.read_text(), flags=re.MULTILINE)
+        text = script.read_text()
+        statements = re.findall(r"^ *with .*:$", text, flags=re.MULTILINE)
         if statements and statements[0].strip() == first:
             taking.add(script.stem)
+            for node in ast.parse(text).body:
+                begins = ast.get_source_segment(text, node).partition("\n")[0]
+                docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+                defines = isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef)
+                assert docstring or defines or begins in (first, MAIN), begins
         else:
-            assert "own_gpus" not in script.read_text()
+            assert "own_gpus" not in text
     assert len(declaring) >= 7
     assert declaring == taking

@@ -64,7 +64,7 @@ def section(name: str) -> str:
     return re.search(rf"^%{name}\n((?:(?!%).*\n)*)", CONTAINER, re.MULTILINE)[1]
 
 
-def test_the_container_is_made_from_the_lock_and_nothing_of_ours():
+def test_the_container_is_made_from_the_lock_and_the_library():
     assert re.search(r"^From: python:3\.11\.\d+-\w+$", CONTAINER, re.MULTILINE), "pinned"
     files = [line.split() for line in section("files").splitlines() if line]
     assert all((ROOT / source).exists() for source, _ in files)

@@ -498,8 +498,9 @@ def test_gsplat_without_kernels_is_one_sentence(monkeypatch, compiler):
     monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", backend)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     turns = []
-    monkeypatch.setattr(gsplat_backend, "alone", lambda what: turns.append(what) or nullcontext())
+    monkeypatch.setattr(gsplat_backend, "alone", lambda path: turns.append(path) or nullcontext())
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/on/all/nodes")
     with pytest.raises(PoseSplatterError, match=r"\); install NVIDIA's CUDA toolkit 13\.0") as e:
         gsplat_backend.require_kernels()
     assert words in str(e.value)
-    assert turns == ["gsplat"], "two jobs would compile into one folder"
+    assert turns == [Path("/on/all/nodes/pose-splatter.lock")], "two jobs would compile at once"

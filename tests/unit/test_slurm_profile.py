@@ -38,6 +38,15 @@ def test_resources_that_rules_name_grow_with_every_attempt():
     for name, text in RULES.items():
         for resource, value in re.findall(r"(mem_mb|runtime)=(.*),\n", text):
             assert value.startswith("growing("), f"{name}: {resource}"
+    for resource in ("mem_mb", "runtime"):
+        assert SLURM["default-resources"][resource].endswith(" * min(attempt, 2)")
+
+
+def test_what_a_slurm_without_accounting_needs():
+    """And that a job which was too small is tried again."""
+    assert SLURM["executor"] == "slurm"
+    assert SLURM["slurm-status-command"] == "squeue"
+    assert SLURM["retries"] >= 1
 
 
 def test_no_path_of_a_machine_is_in_the_workflow():

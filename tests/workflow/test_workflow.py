@@ -218,8 +218,7 @@ def test_a_job_takes_a_gpu_that_nobody_has(finished, tmp_path, monkeypatch):
     driver.write_text("#!/bin/sh\nexit 9\n")
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("POSE_SPLATTER_LOCKS", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     machine = workspace.environment
     with own_gpus(1, "another study") as gpus:

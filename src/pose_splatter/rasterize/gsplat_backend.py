@@ -1,5 +1,7 @@
 """Rasterization on a GPU: gsplat, with the settings that the whole project relies on."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,8 +61,8 @@ def rasterization(
 def require_kernels() -> None:
     """Let gsplat compile its kernels, once for all jobs; PoseSplatterError where it cannot."""
     try:
-        # It deletes the lock of whoever else compiles.
-        with alone("gsplat"):
+        # It deletes the lock and the files of whoever else compiles.
+        with alone(_extensions() / "pose-splatter.lock"):
             from gsplat.cuda._backend import _C
         reason = "no CUDA compiler is here"
     except (ImportError, OSError, RuntimeError) as error:  # as the compiler fails
@@ -71,3 +73,10 @@ def require_kernels() -> None:
             f"toolkit {torch.version.cuda} and a C++ compiler (module load cuda gcc, on many "
             "clusters), or run in the container of docs/containers.md."
         )
+
+
+def _extensions() -> Path:
+    """Where PyTorch keeps what it has compiled, on a cluster for all nodes."""
+    from torch.utils.cpp_extension import get_default_build_root  # looks for CUDA, which takes long
+
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())

@@ -22,7 +22,9 @@ from pose_splatter.volume import Crop
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fault-rounds", type=int, default=20, help="how often a run is killed")
+    parser.addoption(
+        "--fault-rounds", type=int, help="how often a run is killed (default: once in each rule)"
+    )
     parser.addoption("--fault-seed", type=int, default=0, help="when and where it is killed")
 
 

@@ -356,9 +356,13 @@ def write_mask_video(
     """Write masks (0 or 1), one for each frame of `video`, as a lossless video: white on black.
 
     FFV1 in grey: every frame is a key frame, so any is found at once, and what is read is exactly
-    what was written.
+    what was written. The same masks make the same bytes: no random name, as Matroska else has.
     """
-    with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
+    exact = {"fflags": "+bitexact"}
+    with (
+        atomic_path(path) as temporary,
+        av.open(str(temporary), "w", container_options=exact) as container,
+    ):
         rate = Fraction(video.fps or 30).limit_denominator(1001)
         stream = container.add_stream("ffv1", rate=rate, options={"level": "3", "g": "1"})
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, "gray"

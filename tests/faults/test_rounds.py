@@ -16,8 +16,10 @@ def test_killed_at_random_moments(undisturbed, tmp_path, request):
     rounds, seed = (request.config.getoption(f"--fault-{name}") for name in ("rounds", "seed"))
     (whole, seconds), rng = undisturbed, random.Random(seed)
     rules, done, failures = sorted(seconds.keys() - {"all"}), 0, []
+    rounds = rounds or len(rules)
     print(f"\nundisturbed: {len(contents(whole.folder))} files, {len(rules)} rules")
     waiting: list[str] = []
+    hit: set[str] = set()
     while done < rounds:
         if not waiting:
             waiting = rng.sample(rules, len(rules))
@@ -26,6 +28,7 @@ def test_killed_at_random_moments(undisturbed, tmp_path, request):
         for each in run_with_kills(killed, chosen, seconds, rng):
             done += 1
             met.append(each.rule)
+            hit.update(each.running)
             broken = differing(killed.folder, whole.folder)
             failures += [f"round {done}: {name}" for name in broken]
             print(
@@ -42,4 +45,5 @@ def test_killed_at_random_moments(undisturbed, tmp_path, request):
             f"  ended: differing {broken}, missing {sorted(missing)}, left over {stray}", flush=True
         )
         failures += [f"end after round {done}: {name}" for name in (*broken, *missing, *stray)]
+    print(f"never killed in: {', '.join(sorted(set(rules) - hit)) or 'none'}")
     assert not failures

@@ -164,6 +164,9 @@ def test_polygons_of_coco(tmp_path, video):
 def test_the_file_of_masks_loses_nothing(tmp_path, truth, video):
     path = tmp_path / "made.mkv"
     write_mask_video(path, iter(truth[0]), video)
+    first = path.read_bytes()
+    write_mask_video(path, iter(truth[0]), video)
+    assert path.read_bytes() == first
     info = probe(path)
     assert (info.n_frames, info.width, info.height) == (N, WIDTH, HEIGHT)
     for frames in (range(N), [2, 3, 9], [7]):

@@ -156,6 +156,11 @@ def camera_backgrounds(wildcards):
     )
 
 
+def floor_file(wildcards):
+    """The floor that shadows fall on, where masks are told from backgrounds."""
+    return f"{RECORDING}/masks/floor.npz" if camera_backgrounds(wildcards) else []
+
+
 def segmentation_settings(*keys):
     """A params function: the named settings by which a recording's masks are made."""
 

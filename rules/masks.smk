@@ -26,12 +26,37 @@ rule background:
         "../src/scripts/background.py"
 
 
+rule floor:
+    input:
+        cameras=f"{RECORDING}/cameras.h5",
+        videos=f"{RECORDING}/videos.json",
+        camera_videos=video_files,
+        backgrounds=camera_backgrounds,
+    output:
+        f"{RECORDING}/masks/floor.npz",
+    log:
+        "logs/floor/{recording}.log",
+    benchmark:
+        "results/benchmarks/floor/{recording}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        settings=segmentation_settings("threshold", "shadow"),
+        recording=settings("recording", "heldout_cameras"),
+        code=code_of("floor"),
+    message:
+        "{rule}: Finding the floor of {wildcards.recording} by the shadows on it"
+    script:
+        "../src/scripts/floor.py"
+
+
 rule masks_part:
     input:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
         camera_videos=video_files,
         backgrounds=camera_backgrounds,
+        floor=floor_file,
         weights=segmentation_weights,
     output:
         temp(f"{RECORDING}/masks/parts/masks.{{scatteritem}}.h5"),

@@ -171,6 +171,23 @@ def filmed_pixels(
     return pixels
 
 
+def filmed_rays(
+    rig: CameraRig, camera: int, pixels: Float[ndarray, "pixel 2"]
+) -> Float[ndarray, "pixel 3"]:
+    """The directions in which pixels of a camera's own video look: what `filmed_pixels` undoes."""
+    K, distortion = rig.intrinsics[camera], rig.distortions[camera]
+    shifted = K - INTEGER_PIXEL_CENTRES
+    seen = pixels - 0.5
+    seen[:, 0] -= K[0, 1] * (pixels[:, 1] - K[1, 2]) / K[1, 1]
+    shifted[0, 1] = 0.0
+    if rig.names[camera] in rig.fisheye:
+        plain = cv2.fisheye.undistortPoints(seen[:, None], shifted, distortion[:4])
+    else:
+        plain = cv2.undistortPoints(seen[:, None], shifted, distortion)
+    directions = np.column_stack([plain[:, 0], np.ones(len(plain))])
+    return directions @ rig.rotations[camera]
+
+
 def triangulate(
     rig: CameraRig, pixels: Float[ndarray, "camera 2"], weights: Bool[ndarray, " camera"]
 ) -> Float[ndarray, "3"]:

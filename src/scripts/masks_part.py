@@ -3,24 +3,26 @@
 from pose_splatter.cameras import load_cameras
 from pose_splatter.frames import chunk_of
 from pose_splatter.progress import job
-from pose_splatter.segmentation.recording import make_segmenters, write_mask_part
+from pose_splatter.segmentation.recording import make_segmenter, write_mask_part
 from pose_splatter.segmentation.vote import Vote
 from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):
     inputs, recording = snakemake.input, snakemake.params.recording
     rig, description = load_cameras(inputs.cameras), load_description(inputs.videos)
-    frames = description.source_frames
+    observed, frames = rig.without(recording["heldout_cameras"]), description.source_frames
     write_mask_part(
         snakemake.output[0],
         inputs.camera_videos,
-        make_segmenters(
-            len(rig),
+        make_segmenter(
+            rig,
+            observed,
             **snakemake.params.settings,
             backgrounds=inputs.backgrounds,
+            floor=inputs.floor,
             weights=inputs.weights,
         ),
-        Vote.of(rig, rig.without(recording["heldout_cameras"])),
+        Vote.of(rig, observed),
         description.offsets,
         frames,
         chunk_of(frames, snakemake.wildcards.scatteritem),

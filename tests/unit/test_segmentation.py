@@ -18,6 +18,7 @@ from pose_splatter.segmentation.background import (
     telling_pictures,
     thumbnail,
 )
+from pose_splatter.segmentation.floor import save_floor
 from pose_splatter.segmentation.foreground import (
     ForegroundSettings,
     calibrate_shadows,
@@ -27,7 +28,7 @@ from pose_splatter.segmentation.foreground import (
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.recording import (
     load_model,
-    make_segmenters,
+    make_segmenter,
     model_camera,
     read_parts,
     save_model,
@@ -246,13 +247,15 @@ def test_an_empty_scene_has_an_empty_mask():
 
 
 def test_pieces_that_flash_up_go():
-    still, flash = np.zeros((3, 100, 100), np.uint8), np.s_[1, 10:14, 10:14]
-    still[:, 50:70, 50:70] = 1
+    """In one camera; what another one shows does not matter."""
+    still, flash = np.zeros((3, 2, 100, 100), np.uint8), np.s_[1, 0, 10:14, 10:14]
+    still[:, :, 50:70, 50:70] = 1
+    still[:, 1, 10:14, 10:14] = 1
     masks = still.copy()
     masks[flash] = 1
     assert np.array_equal(list(steady(iter(masks))), still)
     masks[0][flash[1:]] = 1
-    assert list(steady(iter(masks)))[1][12, 12], "what was there the frame before stays"
+    assert list(steady(iter(masks)))[1][0, 12, 12], "what was there the frame before stays"
 
 
 # --- vote --------------------------------------------------------------------------------------
@@ -390,10 +393,13 @@ def network(path, size: int = 320):
 def test_a_network_of_rembgs_kind_plugs_in(tmp_path):
     picture = np.full((HEIGHT, WIDTH, 3), [20, 90, 160], np.uint8)
     picture[30:60, 40:90] = [250, 90, 160]
-    (segmenter, _) = make_segmenters(2, "rembg", 5.0, 0.35, [], network(tmp_path / "n.onnx"))
+    weights = network(tmp_path / "n.onnx")
+    segmenter = make_segmenter(ring_rig(2), [0], "rembg", 5.0, 0.35, [], "", weights)
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     truth[30:60, 40:90] = 1
-    assert iou(segmenter(picture), truth) > 0.97
+    black, mine = segmenter([0 * picture, picture])
+    assert iou(mine, truth) > 0.97
+    assert not black.any()
 
 
 def test_weights_that_are_missing_or_no_network(tmp_path):
@@ -414,19 +420,21 @@ def test_parts_make_the_masks_of_the_whole(tmp_path):
     save_model(tmp_path / "m.npz", model_camera(tmp_path / "v.mp4", range(24), SETTINGS))
     saved = load_model(tmp_path / "m.npz")
     assert saved.background.picture.shape == (HEIGHT, WIDTH, 3)
-    segmenters = make_segmenters(1, "background", 5.0, 0.35, [tmp_path / "m.npz"], "")
+    save_floor(tmp_path / "f.npz", None)
+    files = [tmp_path / "m.npz"], tmp_path / "f.npz", ""
+    segmenter = make_segmenter(ring_rig(1), [0], "background", 5.0, 0.35, *files)
     frames, made = range(2, 24, 2), []
     for cuts in ([2, 24], [2, 10, 24]):
         parts = []
         for start, stop in pairwise(cuts):
             parts.append(tmp_path / f"{start}-{stop}.h5")
             part = range(start, stop, 2)
-            write_mask_part(parts[-1], [tmp_path / "v.mp4"], segmenters, None, [0], frames, part)
+            write_mask_part(parts[-1], [tmp_path / "v.mp4"], segmenter, None, [0], frames, part)
         video = VideoInfo(tmp_path / "v.mp4", 24, WIDTH, HEIGHT, 30.0)
         made.append(np.stack(list(read_parts(parts, 0, video))))
     assert np.array_equal(*made)
     shifted, part = tmp_path / "shifted.h5", range(2, 20, 2)
-    write_mask_part(shifted, [tmp_path / "v.mp4"], segmenters, None, [2], part, part)
+    write_mask_part(shifted, [tmp_path / "v.mp4"], segmenter, None, [2], part, part)
     late = np.stack(list(read_parts([shifted], 0, video)))
     np.testing.assert_array_equal(late[6:20], made[0][6:20])
     assert not late[:4].any(), "the camera's frame 4 is the recording's frame 2"

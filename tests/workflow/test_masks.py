@@ -16,7 +16,7 @@ N_FRAMES = 30
 CAMERAS = [0, 1, 2, 3]
 IMAGES = "results/recordings/balls/small/images.h5"
 JOBS = {"cameras": 1, "images_part": 1, "images": 1}
-MADE = {"background": 4, "masks_part": 1, "mask_video": 4} | JOBS
+MADE = {"background": 4, "floor": 1, "masks_part": 1, "mask_video": 4} | JOBS
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_masks_from_videos_alone(balls):
     stale = balls.dry_run(IMAGES, overrides=recording(segmentation={"threshold": 9})).jobs()
     assert stale == {job: n for job, n in MADE.items() if job != "cameras"}
     held_out = balls.dry_run(IMAGES, overrides=recording(heldout_cameras=[2])).jobs()
-    assert held_out == {"masks_part": 1, "mask_video": 4, "images_part": 1, "images": 1}
+    assert held_out == {"floor": 1, "masks_part": 1, "mask_video": 4, "images_part": 1, "images": 1}
 
 
 def test_given_mask_videos_need_no_job(workspace):

@@ -81,14 +81,23 @@ def segment(
     picture: UInt8[ndarray, "height width 3"], camera: CameraModel, settings: ForegroundSettings
 ) -> UInt8[ndarray, "height width"]:
     """The mask (0 or 1) of what is in the picture, but neither background nor shadow."""
-    mask = np.zeros(picture.shape[:2], np.uint8)
-    whole = _Scene.of(picture, camera.background)
-    changed = drop_specks(whole.is_changed(settings.threshold).view(np.uint8))
-    if not changed.any():
+    return divide(Change.of(picture, camera.background, settings), camera, settings)
+
+
+def divide(
+    change: "Change",
+    camera: CameraModel,
+    settings: ForegroundSettings,
+    floor: Bool[ndarray, "row column"] | None = None,
+) -> UInt8[ndarray, "height width"]:
+    """The mask (0 or 1) of the animal in what changed; of its box, `floor` is known to be floor."""
+    mask = np.zeros(change.shape, np.uint8)
+    if change.scene is None:
         return mask
-    box = _box_around(changed, MARGIN)
-    divided = _divide(whole.cut(box), changed[box] > 0, camera.shadings, settings)
-    mask[box] = clean(divided, changed[box])
+    box, changed = change.box, change.changed
+    known = np.zeros(changed.shape, bool) if floor is None else floor
+    divided = _divide(change.scene, changed > 0, camera.shadings, known, settings)
+    mask[box] = clean(divided, changed)
     return mask
 
 
@@ -96,14 +105,16 @@ def _divide(
     scene: "_Scene",
     changed: Bool[ndarray, "height width"],
     shadings: Bool[ndarray, "brightness red blue"],
+    known: Bool[ndarray, "height width"],
     settings: ForegroundSettings,
 ) -> UInt8[ndarray, "height width"]:
     """Share out what changed between the animal, the floor and its shadows."""
     if settings.shadow >= 1:
         return changed.view(np.uint8)
     unexplained = scene.unexplained(settings.shadow)
-    like_shadow = changed & shadings.ravel()[scene.shading()]
-    plain = (like_shadow & (unexplained < TINT * settings.threshold)).astype(np.float32)
+    tinted = unexplained < TINT * settings.threshold
+    like_shadow = changed & (shadings.ravel()[scene.shading()] | (known & tinted))
+    plain = (like_shadow & tinted).astype(np.float32)
     shadow = (cv2.blur(plain, (3, 3)) > 0.6) & (plain > 0)
     shadow = cv2.morphologyEx(shadow.view(np.uint8), cv2.MORPH_OPEN, SQUARE[:2, :2]) > 0
     far_from_shadow = cv2.dilate(like_shadow.view(np.uint8), np.ones((5, 5), np.uint8)) == 0
@@ -181,6 +192,49 @@ class _Scene:
         flat = self.picture / np.maximum(self.expected, 8) * float(self.expected.mean())
         across, down = cv2.Sobel(flat, cv2.CV_32F, 1, 0), cv2.Sobel(flat, cv2.CV_32F, 0, 1)
         return np.sqrt((across**2 + down**2).max(axis=-1))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed in a picture of `shape`: in a `box`, where (0 or 1), and the scene there.
+
+    Where nothing changed, there is no scene.
+    """
+
+    shape: tuple[int, int]
+    box: tuple[slice, slice]
+    changed: UInt8[ndarray, "height width"]
+    scene: _Scene | None
+
+    @classmethod
+    def of(
+        cls,
+        picture: UInt8[ndarray, "height width 3"],
+        background: Background,
+        settings: ForegroundSettings,
+    ) -> "Change":
+        """What changed in a picture against its background."""
+        whole = _Scene.of(picture, background)
+        changed = drop_specks(whole.is_changed(settings.threshold).view(np.uint8))
+        box = _box_around(changed, MARGIN)
+        scene = whole.cut(box) if changed.any() else None
+        return cls(changed.shape, box, changed[box], scene)
+
+    def shadings(self) -> Float32[ndarray, "height width 3"]:
+        """How the picture is shaded (see `_Scene.shading_values`): 0 where nothing changed."""
+        shadings = np.zeros((*self.shape, 3), np.float32)
+        if self.scene is not None:
+            shadings[self.box] = self.scene.shading_values()
+        return shadings
+
+    def shadow(self, camera: CameraModel) -> Bool[ndarray, "height width"]:
+        """Where it is shaded as floor in shadow is in this camera; here and there the animal is."""
+        shadow = np.zeros(self.shape, bool)
+        if self.scene is not None:
+            dim = self.scene.shading_values()[..., 0] < DIM
+            alike = camera.shadings.ravel()[self.scene.shading()]
+            shadow[self.box] = (self.changed > 0) & dim & alike
+        return shadow
 
 
 def _length(vectors: Float32[ndarray, "height width 3"]) -> Float32[ndarray, "height width"]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import h5py
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
+from pose_splatter.cameras import CameraRig, filmed_rays, triangulate
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, create_h5, load_npz, open_h5
 from pose_splatter.frames import DEFLATE_LEVEL
@@ -19,22 +20,28 @@ from pose_splatter.segmentation.background import (
     Background,
     background_of,
     read_scene,
+    spread,
     telling_pictures,
 )
+from pose_splatter.segmentation.floor import Floor, FloorViews, find_floor, load_floor
 from pose_splatter.segmentation.foreground import (
     CameraModel,
+    Change,
     ForegroundSettings,
     calibrate_shadows,
+    divide,
     drop_specks,
-    segment,
 )
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.vote import Vote
+from pose_splatter.tracking import mask_middles
 from pose_splatter.video import VideoInfo, read_frames, shifted
 
-Segmenter = Callable[[UInt8[ndarray, "height width 3"]], UInt8[ndarray, "height width"]]
-"""Anything that makes a mask (0 or 1) of a picture."""
+Pictures = Sequence[UInt8[ndarray, "height width 3"]]
+Segmenter = Callable[[Pictures], UInt8[ndarray, "camera height width"]]
+"""Anything that makes masks (0 or 1) of the pictures that all cameras took at one time."""
 
+FLOOR_FRAMES, FLOOR_WIDTH = 24, 144  # looked at to find the floor, and how wide (pixels)
 SUDDEN = 0.05  # of the picture's width: what moved farther between frames came from nowhere
 
 
@@ -58,33 +65,121 @@ def model_camera(
     return calibrate_shadows(list(pictures), background_of(pictures, scene), settings)
 
 
-def averaged(picture: UInt8[ndarray, "height width 3"], downsample: int) -> UInt8[ndarray, "h w 3"]:
+def averaged(
+    picture: Shaped[ndarray, "height width *channel"], downsample: int
+) -> Shaped[ndarray, "h w *channel"]:
     """A picture averaged over squares of `downsample` pixels; a rest of pixels is cut off."""
     height, width = (size // downsample for size in picture.shape[:2])
     whole = picture[: height * downsample, : width * downsample]
     return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def make_segmenters(
-    n_cameras: int,
+@dataclass(frozen=True)
+class BackgroundSegmenter:
+    """Tells the animal from what every camera sees without it, with the floor where it is known."""
+
+    cameras: Sequence[CameraModel]
+    settings: ForegroundSettings
+    floor: FloorViews | None = None
+
+    def __call__(self, pictures: Pictures) -> UInt8[ndarray, "camera height width"]:
+        """The masks (0 or 1) of what the cameras see at one time."""
+        changes = self.changes(pictures)
+        floor = [None] * len(changes) if self.floor is None else self.floor.shaded(changes)
+        masks = [
+            divide(change, camera, self.settings, known)
+            for change, camera, known in zip(changes, self.cameras, floor, strict=True)
+        ]
+        return np.stack(masks)
+
+    def changes(self, pictures: Pictures) -> list[Change]:
+        """What changed in each camera."""
+        return [
+            Change.of(picture, camera.background, self.settings)
+            for picture, camera in zip(pictures, self.cameras, strict=True)
+        ]
+
+
+def find_recording_floor(
+    rig: CameraRig,
+    videos: Sequence[str | Path],
+    segmenter: BackgroundSegmenter,
+    offsets: Sequence[int],
+    frames: Sequence[int],
+) -> Floor | None:
+    """The floor of a recording, by the shadows in frames spread over it (see `find_floor`).
+
+    All cameras that are given help: those that are held out must not be among them.
+    """
+    scale = max(1, rig.width // FLOOR_WIDTH)
+    shadows, path = [], []
+    for pictures in read_together(videos, spread(frames, FLOOR_FRAMES), offsets):
+        changes = segmenter.changes(pictures)
+        pairs = list(zip(changes, segmenter.cameras, strict=True))
+        masks = [divide(change, camera, segmenter.settings) for change, camera in pairs]
+        dark = [
+            change.shadow(camera) & (mask == 0)
+            for (change, camera), mask in zip(pairs, masks, strict=True)
+        ]
+        shadows.append([averaged(view.astype(np.float32), scale) for view in dark])
+        if (center := filmed_center(rig, mask_middles(masks))) is not None:
+            path.append(center)
+    return find_floor(rig, np.array(shadows), scale, np.array(path).reshape(-1, 3))
+
+
+def filmed_center(
+    rig: CameraRig, middles: Float[ndarray, "camera 2"]
+) -> Float[ndarray, "3"] | None:
+    """The point of the masks' centroids in the cameras' own videos; None where fewer than two are
+    not NaN."""
+    seen = np.isfinite(middles[:, 0])
+    if seen.sum() < 2:
+        return None
+    plain = np.zeros_like(middles)
+    for camera in np.flatnonzero(seen).tolist():
+        ray = filmed_rays(rig, camera, middles[camera][None])[0]
+        pixels, _ = rig.subset([camera]).project(rig.centers[camera] + ray)
+        plain[camera] = pixels[0]
+    return triangulate(rig, plain, seen)
+
+
+def read_together(
+    videos: Sequence[str | Path], frames: Sequence[int], offsets: Sequence[int]
+) -> Iterator[Pictures]:
+    """Yield what all cameras took at one time, for some frames of a recording."""
+    streams = [
+        read_frames(video, shifted(frames, offset))
+        for video, offset in zip(videos, offsets, strict=True)
+    ]
+    return zip(*streams, strict=True)
+
+
+def make_segmenter(
+    rig: CameraRig,
+    observed: Sequence[int],
     method: str,
     threshold: float,
     shadow: float,
     backgrounds: Sequence[str | Path],
+    floor: str | Path,
     weights: str | Path,
-) -> list[Segmenter]:
-    """A segmenter for each camera: by its background, or a network read from `weights`."""
+) -> Segmenter:
+    """What tells the animal by backgrounds and floor, or by a network read from `weights`."""
     if method == "rembg":
-        return [SaliencyNetwork(weights)] * n_cameras
-    settings = ForegroundSettings(threshold, shadow)
-    models = map(load_model, backgrounds)
-    return [partial(segment, camera=model, settings=settings) for model in models]
+        network = SaliencyNetwork(weights)
+        return lambda pictures: np.stack([network(picture) for picture in pictures])
+    plane = load_floor(floor)
+    return BackgroundSegmenter(
+        [load_model(path) for path in backgrounds],
+        ForegroundSettings(threshold, shadow),
+        None if plane is None else FloorViews.of(rig, plane, observed),
+    )
 
 
 def write_mask_part(
     path: str | Path,
     videos: Sequence[str | Path],
-    segmenters: Sequence[Segmenter],
+    segmenter: Segmenter,
     vote: Vote | None,
     offsets: Sequence[int],
     frames: range,
@@ -106,15 +201,10 @@ def write_mask_part(
     skipped = first - max(first - 1, 0)
     with create_h5(path) as store:
         store["source_frames"] = np.asarray(part, np.int64)[:, None] + np.asarray(offsets)
-        streams = [
-            steady(map(segmenter, read_frames(video, shifted(wanted, offset))))
-            for video, segmenter, offset in zip(videos, segmenters, offsets, strict=True)
-        ]
-        joined = enumerate(zip(*streams, strict=True), -skipped)
-        for index, views in track(joined, "making masks", len(wanted)):
+        made = steady(map(segmenter, read_together(videos, wanted, offsets)))
+        for index, masks in track(enumerate(made, -skipped), "making masks", len(wanted)):
             if not 0 <= index < len(part):
                 continue
-            masks = np.stack(views)
             masks = masks if vote is None else np.stack([drop_specks(m) for m in vote(masks)])
             _array(store, (len(part), *masks.shape))[index] = masks
 
@@ -148,18 +238,24 @@ def read_parts(
 
 
 def steady(
-    masks: Iterator[UInt8[ndarray, "height width"]],
-) -> Iterator[UInt8[ndarray, "height width"]]:
+    masks: Iterator[UInt8[ndarray, "camera height width"]],
+) -> Iterator[UInt8[ndarray, "camera height width"]]:
     """The same masks without small pieces that are there for one frame alone.
 
     A piece other than the largest stays where the frame before or the frame after has something
     near it.
     """
-    before: UInt8[ndarray, "height width"] | None = None
+    before: UInt8[ndarray, "camera height width"] | None = None
     now = next(masks, None)
     while now is not None:
         after = next(masks, None)
-        yield _without_flashes(now, [mask for mask in (before, after) if mask is not None])
+        neighbours = [frame for frame in (before, after) if frame is not None]
+        yield np.stack(
+            [
+                _without_flashes(mask, [n[camera] for n in neighbours])
+                for camera, mask in enumerate(now)
+            ]
+        )
         before, now = now, after
 
 

@@ -157,8 +157,10 @@ def camera_backgrounds(wildcards):
 
 
 def floor_file(wildcards):
-    """The floor that shadows fall on, where masks are told from backgrounds."""
-    return f"{RECORDING}/masks/floor.npz" if camera_backgrounds(wildcards) else []
+    """The floor that shadows fall on, where masks are told from backgrounds and shadows count."""
+    shadow = section_of("recording", wildcards.recording)["segmentation"]["shadow"]
+    wanted = camera_backgrounds(wildcards) and shadow < 1
+    return f"{RECORDING}/masks/floor.npz" if wanted else []
 
 
 def segmentation_settings(*keys):

@@ -19,7 +19,7 @@ with job(snakemake.log[0]):
             observed,
             **snakemake.params.settings,
             backgrounds=inputs.backgrounds,
-            floor=inputs.floor,
+            floor=inputs.floor or None,
             weights=inputs.weights,
         ),
         Vote.of(rig, observed),

@@ -394,7 +394,7 @@ def test_a_network_of_rembgs_kind_plugs_in(tmp_path):
     picture = np.full((HEIGHT, WIDTH, 3), [20, 90, 160], np.uint8)
     picture[30:60, 40:90] = [250, 90, 160]
     weights = network(tmp_path / "n.onnx")
-    segmenter = make_segmenter(ring_rig(2), [0], "rembg", 5.0, 0.35, [], "", weights)
+    segmenter = make_segmenter(ring_rig(2), [0], "rembg", 5.0, 0.35, [], None, weights)
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     truth[30:60, 40:90] = 1
     black, mine = segmenter([0 * picture, picture])

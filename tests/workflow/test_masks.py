@@ -84,6 +84,8 @@ def test_masks_from_videos_alone(balls):
     assert balls.dry_run(IMAGES, overrides=recording()).jobs() == {}
     stale = balls.dry_run(IMAGES, overrides=recording(segmentation={"threshold": 9})).jobs()
     assert stale == {job: n for job, n in MADE.items() if job != "cameras"}
+    no_shadows = balls.dry_run(IMAGES, overrides=recording(segmentation={"shadow": 1})).jobs()
+    assert no_shadows == {job: n for job, n in MADE.items() if job not in ("cameras", "floor")}
     held_out = balls.dry_run(IMAGES, overrides=recording(heldout_cameras=[2])).jobs()
     assert held_out == {"floor": 1, "masks_part": 1, "mask_video": 4, "images_part": 1, "images": 1}
 

@@ -161,14 +161,14 @@ def make_segmenter(
     threshold: float,
     shadow: float,
     backgrounds: Sequence[str | Path],
-    floor: str | Path,
+    floor: str | Path | None,
     weights: str | Path,
 ) -> Segmenter:
-    """What tells the animal by backgrounds and floor, or by a network read from `weights`."""
+    """What tells the animal by backgrounds and floor, if any, or by a network of `weights`."""
     if method == "rembg":
         network = SaliencyNetwork(weights)
         return lambda pictures: np.stack([network(picture) for picture in pictures])
-    plane = load_floor(floor)
+    plane = load_floor(floor) if floor else None
     return BackgroundSegmenter(
         [load_model(path) for path in backgrounds],
         ForegroundSettings(threshold, shadow),

@@ -150,7 +150,7 @@ def run_with_kills(
                 assert process.wait(LIMIT) == 0, workflow.log.read_text()
                 break
             left.remove(rule)
-            after = rng.uniform(0.2, 1.1) * seconds[rule]
+            after = rng.uniform(0.1, 1.0) * seconds[rule]
             time.sleep(after)
             way, running = _kill(process, next(ways)), tuple(workflow.running())
             orphans += jobs_of_session(process) if way == "Snakemake alone" else []

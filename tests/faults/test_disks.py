@@ -58,7 +58,10 @@ ROTTEN = {
     ),
     "features": (
         f"{EXPERIMENT}/demo/embedding/features.zarr/features/c.3.0.0",
-        (f"{EXPERIMENT}/demo/embedding/embedding.csv",),
+        (
+            f"{EXPERIMENT}/demo/embedding/embedding.h5",
+            f"{EXPERIMENT}/demo/embedding/embedding.npy",
+        ),
         f"{EXPERIMENT}/demo/embedding/features.zarr",
     ),
 }

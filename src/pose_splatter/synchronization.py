@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 
 import cv2
@@ -123,6 +123,11 @@ def choose_windows(frames: range) -> tuple[range, ...]:
         return tuple(range(*ends) for ends in pairwise(edges))
     starts = np.linspace(first, last - WINDOW, count).astype(int).tolist()
     return tuple(range(start, start + WINDOW) for start in starts)
+
+
+def frames_with_masks(frames: range) -> list[int]:
+    """Of the frames that a recording uses, and of those that are compared, the masks are needed."""
+    return sorted({*frames, *chain.from_iterable(choose_windows(frames))})
 
 
 @dataclass(frozen=True)
@@ -408,7 +413,14 @@ def _certain(curves: Float[ndarray, "block shift"], limit: int) -> int | None:
 
 
 def _confidence(curves: Float[ndarray, "block shift"]) -> float:
-    """The share of draws of as many blocks, with replacement, that clearly agree on the shift."""
+    """The share of draws of as many blocks, with replacement, that clearly agree on the shift.
+
+    None do where shifts beside it cannot be compared with it, as when every other mask is empty.
+    """
+    mean = _mean(curves, axis=0)
+    lowest = _lowest(mean)
+    if not np.isfinite(mean[max(lowest - 1, 0) : lowest + 2]).all():
+        return 0.0
     count = len(curves)
     draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
     known = np.isfinite(curves)
@@ -416,7 +428,7 @@ def _confidence(curves: Float[ndarray, "block shift"]) -> float:
     sums = draws @ np.where(known, curves, 0.0)
     means = np.where(weights > 0, sums / np.maximum(weights, 1), 1e9)
     best, next_best = np.partition(means, 1, axis=1)[:, :2].T
-    same = means.argmin(axis=1) == _lowest(_mean(curves, axis=0))
+    same = means.argmin(axis=1) == lowest
     return float(np.mean(same & (next_best - best > np.log(MIN_MARGIN))))
 
 

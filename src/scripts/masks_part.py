@@ -5,12 +5,15 @@ from pose_splatter.frames import chunk_of
 from pose_splatter.progress import job
 from pose_splatter.segmentation.recording import make_segmenter, write_mask_part
 from pose_splatter.segmentation.vote import Vote
+from pose_splatter.synchronization import frames_with_masks
 from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):
     inputs, recording = snakemake.input, snakemake.params.recording
     rig, description = load_cameras(inputs.cameras), load_description(inputs.videos)
-    observed, frames = rig.without(recording["heldout_cameras"]), description.source_frames
+    observed = rig.without(recording["heldout_cameras"])
+    frames = frames_with_masks(description.source_frames)
+    part = chunk_of(range(len(frames)), snakemake.wildcards.scatteritem)
     write_mask_part(
         snakemake.output[0],
         inputs.camera_videos,
@@ -25,5 +28,5 @@ with job(snakemake.log[0]):
         Vote.of(rig, observed),
         description.offsets,
         frames,
-        chunk_of(frames, snakemake.wildcards.scatteritem),
+        frames[part.start : part.stop],
     )

@@ -20,7 +20,7 @@ from snakemake.common.configfile import load_configfile
 
 from pose_splatter.calibration.opencv import _Loader
 from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.cli import _parser, read_config
+from pose_splatter.cli import make_parser, read_config
 from pose_splatter.config import resolve
 from pose_splatter.embedding.encoders import ResNet18Encoder
 from pose_splatter.embedding.transforms import load_transforms
@@ -327,7 +327,7 @@ def test_no_rule_has_a_shell_command():
 
 
 def test_the_viewer_listens_to_this_machine_alone(tmp_path):
-    options = _parser().parse_args(["view", "--experiment", "a", "--recording", "b"])
+    options = make_parser().parse_args(["view", "--experiment", "a", "--recording", "b"])
     assert options.host == "127.0.0.1"
     (tmp_path / "index.html").touch()
     with open_server(tmp_path, options.host, 0) as server:

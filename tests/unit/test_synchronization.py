@@ -22,6 +22,7 @@ from pose_splatter.synchronization import (
     choose_windows,
     describe,
     find_offsets,
+    frames_with_masks,
     plot_synchronization,
     read_outlines,
     save_synchronization,
@@ -110,6 +111,20 @@ def test_an_animal_that_rests_tells_nothing(rig, demo):
         assert found.verdict == "cannot tell"
         assert found.corrected_offsets == {}
     assert "moves too little" in describe(found)[0]
+
+
+@pytest.mark.parametrize("step", [2, 3, 7, 31, 40])
+@pytest.mark.parametrize("offset", [0, 1, 7])
+def test_masks_of_some_frames_alone_tell_nothing(rig, demo, step, offset):
+    """Shifts by the step can be compared with each other, but not with those between."""
+    outlines = []
+    for whole in shift(demo, {2: offset}):
+        hulls = np.split(whole.points, np.cumsum(whole.counts)[:-1])
+        kept = [hull if n % step == 0 else hull[:0] for n, hull in enumerate(hulls)]
+        outlines.append(Outlines.of(kept))
+    found = find(rig, outlines)
+    assert offsets_of(found) == [None] * 6
+    assert found.verdict == "cannot tell"
 
 
 def test_held_out_cameras_change_nothing_of_the_others(rig, demo):
@@ -201,6 +216,14 @@ def test_windows_of_a_recording():
     windows = choose_windows(range(100, 1_000_000))
     assert [len(window) for window in windows] == [150] * 10
     assert (windows[0].start, windows[-1].stop) == (100, 1_000_000)
+
+
+def test_masks_are_needed_of_what_is_used_and_what_is_compared():
+    assert frames_with_masks(range(3, 400)) == list(range(3, 400))
+    assert frames_with_masks(range(10, 40, 5)) == list(range(10, 36))
+    frames = frames_with_masks(range(0, 60_000, 10))
+    assert len(frames) == 6000 + 10 * 150 - 10 * 15
+    assert set(frames) >= {*range(0, 60_000, 10), *range(150), *range(59_841, 59_991)}
 
 
 def test_what_config_says_now_is_added_to(rig, caplog, tmp_path):

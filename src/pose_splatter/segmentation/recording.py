@@ -182,8 +182,8 @@ def write_mask_part(
     segmenter: Segmenter,
     vote: Vote | None,
     offsets: Sequence[int],
-    frames: range,
-    part: range,
+    frames: Sequence[int],
+    part: Sequence[int],
 ) -> None:
     """Write the masks of `part`, a run of the recording's `frames`, as /masks (frame camera h w).
 

@@ -505,6 +505,18 @@ def fisheye_nerfstudio(folder: Path) -> Path:
     return folder / "transforms.json"
 
 
+def fisheye_instant_ngp(folder: Path) -> Path:
+    """As colmap2nerf marks it, and all coefficients in one list, as nerfstudio prefers them."""
+    lens = {"is_fisheye": True, "distortion_params": [*FISHEYE.tolist(), 0, 0]}
+    frames = [
+        {key: value for key, value in frame.items() if key not in ("k1", "k2", "k3", "p1", "p2")}
+        for frame in nerfstudio_frames()
+    ]
+    content = {"w": SIZE[0], "h": SIZE[1], "frames": [frame | lens for frame in frames]}
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder / "transforms.json"
+
+
 def fisheye_ros(folder: Path) -> Path:
     """ROS's names, in plain YAML."""
     blocks = [
@@ -527,7 +539,8 @@ def fisheye_opencv(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "write", [fisheye_anipose, fisheye_nerfstudio, fisheye_opencv, fisheye_ros]
+    "write",
+    [fisheye_anipose, fisheye_nerfstudio, fisheye_instant_ngp, fisheye_opencv, fisheye_ros],
 )
 def test_fisheye_lenses(tmp_path, write):
     rig = read(write(tmp_path))
@@ -867,6 +880,22 @@ def without_arrays(folder: Path) -> Path:
     return folder / "c.h5"
 
 
+def renamed_lens(name: str) -> dict:
+    """A charuco file whose lens stands under a name of its own."""
+    content = charuco(0)
+    return {name if key == "distortion_coefficients" else key: v for key, v in content.items()}
+
+
+@pytest.mark.parametrize("name", ["distCoef", "distortion_coeffs", "distortionCoeffs", "kc"])
+def test_other_names_of_a_lens(tmp_path, name):
+    """Panoptic Studio's, Kalibr's and others': a lens that is not read is wrong without a word."""
+    plain = read_calibration(write_opencv(tmp_path / "a.yml", charuco(0)), NAMES[:1], *SIZE)
+    renamed = write_opencv(tmp_path / "b.yml", renamed_lens(name))
+    found = read_calibration(renamed, NAMES[:1], *SIZE)
+    assert plain.distortions.any()
+    np.testing.assert_array_equal(found.distortions, plain.distortions)
+
+
 def uneven_counts(folder: Path) -> Path:
     with h5py.File(folder / "c.h5", "w") as file:
         group = file.create_group("camera_parameters")
@@ -930,6 +959,10 @@ FILE_CASES = {
     "a fourth radial coefficient": (
         edited(write_nerfstudio, '"k3"', '"k4"'),
         r"north has a fourth radial coefficient",
+    ),
+    "a lens under another name": (
+        lambda folder: write_opencv(folder / "a.yml", renamed_lens("lens_radial")),
+        "camera 0 has lens_radial, which is not read, and no distortion_coefficients",
     ),
     "another distortion model": (
         lambda folder: write_opencv(folder / "a.yml", charuco(0) | {"distortion_model": "mei"}),

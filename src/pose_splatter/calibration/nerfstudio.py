@@ -1,9 +1,9 @@
 """nerfstudio's transforms.json: intrinsics of all or of each frame, and a pose per frame.
 
 `transform_matrix` is camera-to-world with OpenGL's axes (y up, z backward). fl_x, fl_y, cx, cy, w,
-h and k1, k2, k3, p1, p2 stand in the frame or, for all frames, at the top. Pixel centres are at
-half-integers already: nerfstudio shoots the ray of pixel (0, 0) through (0.5, 0.5). Every frame is
-a camera, named after its image.
+h and k1, k2, k3, p1, p2, or distortion_params, stand in the frame or, for all frames, at the top;
+`is_fisheye` is instant-ngp's. Pixel centres are at half-integers already: nerfstudio shoots the ray
+of pixel (0, 0) through (0.5, 0.5). Every frame is a camera, named after its image.
 """
 
 import json
@@ -23,7 +23,7 @@ from pose_splatter.errors import PoseSplatterError
 
 NAME = "nerfstudio's transforms.json"
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
-COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
+COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")  # as in distortion_params
 
 
 def recognises(path: Path) -> bool:
@@ -48,15 +48,14 @@ def _camera(path: Path, name: str, frame: dict[str, Any]) -> CalibratedCamera:
         raise PoseSplatterError(
             f"{where} lacks {', '.join(missing)}; write the focal length and the size in pixels."
         )
-    model = frame.get("camera_model", "OPENCV")
-    fisheye = model == "OPENCV_FISHEYE"
+    fisheye = bool(frame.get("is_fisheye", False))
+    model = frame.get("camera_model", "OPENCV_FISHEYE" if fisheye else "OPENCV")
+    fisheye |= model == "OPENCV_FISHEYE"
     if model not in PINHOLES and not fisheye:
         raise PoseSplatterError(
             f"{where} has the camera model {model}; use OPENCV, OPENCV_FISHEYE or PINHOLE."
         )
-    k1, k2, k3, k4, p1, p2 = (
-        float(frame.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2")
-    )
+    k1, k2, k3, k4, p1, p2 = _coefficients(where, frame)
     if k4 and not fisheye:
         raise PoseSplatterError(
             f"{where} has a fourth radial coefficient (k4), which OpenCV's model lacks; calibrate "
@@ -80,3 +79,10 @@ def _camera(path: Path, name: str, frame: dict[str, Any]) -> CalibratedCamera:
         fisheye=fisheye,
         pixel_centers="half-integer",
     )
+
+
+def _coefficients(where: str, frame: dict[str, Any]) -> list[float]:
+    """A lens's COEFFICIENTS: as one list, which nerfstudio prefers, or one by one."""
+    if "distortion_params" in frame:
+        return numbers(where, "distortion_params", frame["distortion_params"], (6,)).tolist()
+    return [float(frame.get(key, 0)) for key in COEFFICIENTS]

@@ -37,8 +37,8 @@ SUFFIXES = (".yml", ".yaml", ".xml", ".json")
 NAMES = {
     "K": ("cameramatrix", "intrinsicmatrix", "intrinsics", "intrinsic", "k", "mtx", "m", "matrix"),
     "distortion": (
-        *("distortioncoefficients", "distcoeffs", "distcoeff", "distortions", "distortion"),
-        *("dist", "d"),
+        *("distortioncoefficients", "distortioncoeffs", "distortioncoefs", "distortions"),
+        *("distortion", "distcoeffs", "distcoefs", "distcoeff", "distcoef", "dist", "d", "kc"),
     ),
     "R": ("rotationmatrix", "rotation", "rot", "r", "rotationvector", "rvec"),
     "T": ("translationvector", "translation", "tvec", "t"),
@@ -49,6 +49,8 @@ NAMES = {
     "model": ("distortionmodel",),
     "fisheye": ("fisheyemodel", "fisheye"),
 }
+# What may be a lens's distortion under a name of its own
+LENS = re.compile("distort(?!ionmodel)|coef|radial")
 BROWN_MODELS = ("plumbbob", "rationalpolynomial", "radtan", "brown", "opencv", "pinhole", "none")
 FISHEYE_MODELS = ("fisheye", "equidistant", "kannalabrandt")
 
@@ -244,6 +246,11 @@ def _camera(where: str, content: dict[str, Any], name: str | None) -> Calibrated
         K, R = K.T, numbers(where, "the rotation", R, (3, 3)).T
     width, height = _get(content, "width"), _get(content, "height")
     distortion = _get(content, "distortion")
+    if distortion is None and (unread := [key for key in content if LENS.search(_normal(key))]):
+        raise PoseSplatterError(
+            f"{where} has {', '.join(unread)}, which is not read, and no distortion_coefficients; "
+            "name the lens's distortion so, or take the other away."
+        )
     return calibrated_camera(
         where,
         K,

@@ -108,9 +108,12 @@ class Checkup:
         return any(verdict.level == "error" for verdict in self.verdicts)
 
 
+CLEARLY = 0.1  # correlation by which another camera's masks go better with pictures
+RELATED = 0.25  # correlation of pictures and masks, at least
+STAYS = 0.5  # share of the pixels that are ever the animal's, which always are
 CHECKS = (
     *("configuration", "files", "videos", "cameras", "calibration", "pictures", "masks"),
-    *("agreement", "up", "size", "view", "heading", "synchronization"),
+    *("match", "agreement", "up", "size", "view", "heading", "synchronization"),
 )
 
 
@@ -146,7 +149,7 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     heldout = settings["heldout_cameras"]
     if _fails(verdicts):
         return _stopped(verdicts, partial(_plain_sheet, sample, heldout, recording))
-    verdicts.append(check_agreement(sample, heldout))
+    verdicts += [check_match(sample), check_agreement(sample, heldout)]
     if _fails(verdicts):
         sheet = partial(_plain_sheet, sample, heldout, recording)
         timing = [_check_timing(settings, rig, description, recording)]
@@ -559,6 +562,56 @@ def check_masks(sample: Sample) -> list[Verdict]:
             what = f"the mask of {_named(rig, wrong)} {message}"
             found.append(Verdict("masks", "error", what, fix))
     return found or [_judge_masks(sample)]
+
+
+def check_match(sample: Sample) -> Verdict:
+    """What changes in a camera's pictures is where its own masks are, not another camera's."""
+    fits = _fits(sample)
+    moves = _moves(sample)
+    if not moves.any():
+        return Verdict("match", "ok", "the animal stays where it is, which tells nothing")
+    own, best, names = fits.diagonal(), fits.argmax(axis=1), sample.rig.names
+    swapped = moves & (fits.max(axis=1) > np.maximum(own + CLEARLY, RELATED))
+    if swapped.any():
+        pairs = [f"those of {names[c]} the masks of {names[best[c]]}" for c in np.where(swapped)[0]]
+        return Verdict(
+            "match",
+            "error",
+            f"the pictures of some cameras fit the masks of others: {', '.join(pairs)}",
+            "correct videos or masks in config, or the files' names",
+        )
+    unrelated = moves & (own < RELATED)
+    if unrelated.any():
+        return Verdict(
+            "match",
+            "warning",
+            f"what changes in the pictures of {_named(sample.rig, unrelated)} is not where "
+            "the masks are",
+            "look at the contact sheet: do the outlines follow the animal? Masks of another video, "
+            "or late ones, do not",
+        )
+    return Verdict(
+        "match", "ok", f"masks lie where pictures change ({own[moves].min():.2f} or more)"
+    )
+
+
+def _fits(sample: Sample) -> Float[ndarray, "camera masks_of"]:
+    """How each camera's pictures go with all cameras' masks: the correlation, over frames and
+    pixels, of how far a picture is from the median one with the mask, each pixel's mean taken off.
+    """
+    pictures = sample.pictures.astype(np.float32)
+    changes = np.abs(pictures - np.median(pictures, axis=0)).mean(axis=-1)
+    changes -= np.median(changes, axis=(2, 3), keepdims=True)  # light that flickers
+    varying = [values - values.mean(axis=0) for values in (changes, sample.masks.astype(float))]
+    rows = [values.swapaxes(0, 1).reshape(len(sample.rig), -1) for values in varying]
+    lengths = [np.maximum(np.linalg.norm(row, axis=1), 1e-6) for row in rows]
+    return (rows[0] @ rows[1].T) / np.outer(*lengths)
+
+
+def _moves(sample: Sample) -> Bool[ndarray, " camera"]:
+    """Whether the animal leaves its place, by each camera's masks."""
+    often, ever = sample.masks.min(axis=0), sample.masks.max(axis=0)
+    return often.sum(axis=(1, 2)) < STAYS * ever.sum(axis=(1, 2))
 
 
 def _judge_masks(sample: Sample) -> Verdict:

@@ -298,7 +298,8 @@ def _choose_videos(
             f"{contents.folder}: there are no videos in it ({', '.join(VIDEOS[:4])} and so on); "
             "name the folder of the recording."
         )
-    found = [f for f in families(contents.videos) if not _is_mask(contents.folder, f)]
+    related = families(contents.videos)
+    found = [f for f in related if not _is_mask(contents.folder, f)]
     if not found:
         raise PoseSplatterError(
             f"{contents.folder}: no two of its {len(contents.videos)} videos have paths that "
@@ -315,6 +316,12 @@ def _choose_videos(
                 f"there are other videos too, {other.pattern} ({', '.join(other.names)}); for "
                 f"these give --videos '{other.pattern}'"
             )
+    alone = set(contents.videos) - {f.path(name) for f in related for name in f.names}
+    if alone:
+        remarks.append(
+            f"left out: {', '.join(sorted(alone))}, which is not called as the others are; for a "
+            f"camera's video, rename it after {chosen.pattern}"
+        )
     return chosen
 
 

@@ -327,6 +327,12 @@ class _FrameIndex:
             )
         times.sort()
         numbers = dict(zip(times, range(len(times)), strict=True))
+        if same := len(times) - len(numbers):
+            raise PoseSplatterError(
+                f"{path}: {same} of its {len(times)} frames have the time of another, so which "
+                "comes first is unknown; give each its own: "
+                "ffmpeg -i IN -vf setpts=N/FRAME_RATE/TB OUT."
+            )
         keys = sorted(numbers[pts] for pts, is_key, _ in shown if is_key and pts is not None)
         return cls(times, numbers, keys or [0], missing)
 

@@ -270,6 +270,22 @@ def other_rate(recording):
     encoded(recording.path(recording.video), "libx264", 60, 60, 120, 160)
 
 
+def times_that_come_twice(recording):
+    """As recorders of a varying rate leave them: two frames of one time."""
+    path = recording.path(recording.video)
+    encoded(path.with_suffix(".avi"), "mpeg4", 30, 30, 120, 160)
+    with (
+        av.open(str(path.with_suffix(".avi"))) as source,
+        av.open(str(path), "w", format="matroska") as file,
+    ):
+        stream = file.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            packet.pts = packet.dts = min(number, 20)
+            packet.stream = stream
+            file.mux(packet)
+
+
 def start_after_the_end(recording):
     recording.settings["frames"]["start"] = 30
 
@@ -305,6 +321,10 @@ TABLE = [
     (masks_of_another_size, ["mask2.mp4", "80 x 60", "one size"]),
     (short_masks, ["mask2.mp4", "last frame is 19", "cut all cameras"]),
     (other_rate, ["video2.mp4", "60 frames/s", "all cameras at one rate", "ffmpeg"]),
+    (
+        times_that_come_twice,
+        ["video2.mp4", "9 of its 30 frames have the time of another", "ffmpeg"],
+    ),
     (start_after_the_end, ["video0.mp4", "frames 0 to 29", "start 30", "correct them"]),
     (stop_after_the_end, ["video0.mp4", "frames 0 to 29", "stop 31", "correct them"]),
     (offsets_that_leave_nothing, ["video0.mp4", "1 frames are used", "frames"]),

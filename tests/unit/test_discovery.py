@@ -226,6 +226,15 @@ def test_a_calibration_file_for_each_camera(recording):
     assert found.calibration == f"{recording}/calib{{camera}}.yml"
 
 
+def test_a_video_that_is_called_otherwise_is_told(recording):
+    shutil.copy(recording / "videos/cam0.mp4", recording / "videos/overview of all.mp4")
+    found = discover(recording)
+    assert len(found.cameras) == 6
+    (remark,) = found.remarks
+    assert "left out: videos/overview of all.mp4" in remark
+    assert "rename it after videos/cam{camera}.mp4" in remark
+
+
 def test_two_recordings_in_one_folder_are_told(recording):
     shutil.copytree(recording / "videos", recording / "trial2")
     found = discover(recording)

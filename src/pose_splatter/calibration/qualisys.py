@@ -26,9 +26,7 @@ def recognises(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return (
-            re.search(rb"<calibration[\s>].*<cameras?[\s>]", file.read(4096), re.DOTALL) is not None
-        )
+        return LAYOUT.search(file.read(4096)) is not None
 
 
 def read(path: Path) -> list[CalibratedCamera]:

@@ -30,7 +30,7 @@ from pose_splatter.calibration import read_calibration
 from pose_splatter.cameras import CameraRig
 from pose_splatter.frames import foreground
 from pose_splatter.segmentation.background import background_of, telling_pictures
-from pose_splatter.segmentation.floor import Floor, FloorViews
+from pose_splatter.segmentation.floor import FloorViews
 from pose_splatter.segmentation.foreground import (
     CameraModel,
     ForegroundSettings,
@@ -141,17 +141,6 @@ def models(video: Path) -> tuple[CameraModel, CameraModel]:
     )
 
 
-def find_floor(rig: CameraRig, videos: list[Path], segmenter: BackgroundSegmenter) -> Floor | None:
-    """The floor, as the observed cameras show it."""
-    return find_recording_floor(
-        rig.subset(list(OBSERVED)),
-        [videos[camera] for camera in OBSERVED],
-        replace(segmenter, cameras=[segmenter.cameras[camera] for camera in OBSERVED]),
-        [0] * len(OBSERVED),
-        range(N_FRAMES),
-    )
-
-
 def masks_by(segmenter: Segmenter, videos: list[Path]) -> np.ndarray:
     """The masks (camera frame h w) of the frames that are scored, before any vote."""
     made = map(segmenter, read_together(videos, SCORED, [0] * len(videos)))
@@ -166,7 +155,8 @@ def compare(scene: str, rig: CameraRig, folder: Path) -> None:
     vote = Vote.of(rig, OBSERVED)
     truths = [true_masks(scene, camera) for camera in CAMERAS]
     print(f"{scene}: median IoU of cameras {', '.join(map(str, CAMERAS))}; 1 and 5 held out")
-    floor = find_floor(rig, videos, segmenter)
+    offsets = [0] * len(videos)
+    floor = find_recording_floor(rig, OBSERVED, videos, segmenter, offsets, range(N_FRAMES))
     alone = masks_by(segmenter, videos)
     masks = alone
     if floor is not None:

@@ -14,16 +14,15 @@ from pose_splatter.video import load_description
 with job(snakemake.log[0]):
     inputs, params = snakemake.input, snakemake.params
     rig, description = load_cameras(inputs.cameras), load_description(inputs.videos)
-    observed = rig.without(params.recording["heldout_cameras"])
     segmenter = BackgroundSegmenter(
-        [load_model(inputs.backgrounds[camera]) for camera in observed],
-        ForegroundSettings(**params.settings),
+        [load_model(path) for path in inputs.backgrounds], ForegroundSettings(**params.settings)
     )
     floor = find_recording_floor(
-        rig.subset(observed),
-        [inputs.camera_videos[camera] for camera in observed],
+        rig,
+        rig.without(params.recording["heldout_cameras"]),
+        inputs.camera_videos,
         segmenter,
-        [description.offsets[camera] for camera in observed],
+        description.offsets,
         description.source_frames,
     )
     save_floor(snakemake.output[0], floor)

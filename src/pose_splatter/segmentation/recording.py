@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -102,6 +102,7 @@ class BackgroundSegmenter:
 
 def find_recording_floor(
     rig: CameraRig,
+    observed: Sequence[int],
     videos: Sequence[str | Path],
     segmenter: BackgroundSegmenter,
     offsets: Sequence[int],
@@ -109,8 +110,12 @@ def find_recording_floor(
 ) -> Floor | None:
     """The floor of a recording, by the shadows in frames spread over it (see `find_floor`).
 
-    All cameras that are given help: those that are held out must not be among them.
+    Only the `observed` of its cameras are looked at.
     """
+    rig = rig.subset(list(observed))
+    videos = [videos[camera] for camera in observed]
+    offsets = [offsets[camera] for camera in observed]
+    segmenter = replace(segmenter, cameras=[segmenter.cameras[camera] for camera in observed])
     scale = max(1, rig.width // FLOOR_WIDTH)
     shadows, path = [], []
     for pictures in read_together(videos, spread(frames, FLOOR_FRAMES), offsets):

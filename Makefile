@@ -18,9 +18,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-# On a Slurm that is started for it; fails where Debian's slurm-wlm and munge are not installed.
+# On a Slurm that is started for it, and in pods that are processes; fails where Debian's slurm-wlm,
+# munge and rsync are not installed.
 test-cluster: $(STAMP)
-	NEED_SLURM=1 $(BIN)/python -m pytest --numprocesses=0 -m cluster tests/cluster
+	TEST_CLUSTER=1 $(BIN)/python -m pytest --numprocesses=0 -m cluster tests/cluster tests/kubernetes
 
 # Runs that are killed at random moments in every rule, and full disks: an hour, and not in CI.
 ROUNDS ?=
@@ -32,6 +33,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/shellcheck envs/install.sh
+	$(BIN)/hadolint envs/Dockerfile
 	$(BIN)/mypy
 
 # Known vulnerabilities of what is locked: asks PyPI, so it takes the internet.
@@ -58,7 +61,8 @@ $(STAMP): requirements.lock pyproject.toml
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet pip-tools
 	printf 'torch==2.13.0\n' > $(VENV)/constraints.txt
-	$(BIN)/pip-compile --quiet --extra dev --extra slurm --strip-extras --no-header --no-emit-find-links \
+	$(BIN)/pip-compile --quiet --extra dev --extra slurm --extra kubernetes --strip-extras \
+	  --no-header --no-emit-find-links \
 	  --no-emit-index-url --no-emit-options --constraint $(VENV)/constraints.txt \
 	  --output-file requirements.lock pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' -e '/^ *#   -c /d' requirements.lock

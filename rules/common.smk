@@ -60,6 +60,17 @@ def text_of(folder):
     return provenance.fingerprint({}, sorted(files))
 
 
+def default_storage():
+    """The options that say where results lie, where that is no folder that all jobs share."""
+    of_run = workflow.storage_settings
+    if of_run.default_storage_provider is None:
+        return []
+    return [
+        *("--default-storage-provider", of_run.default_storage_provider),
+        *("--default-storage-prefix", of_run.default_storage_prefix),
+    ]
+
+
 def settings(kind, *keys):
     """A params function: the named settings of the recording, preset or experiment asked for."""
 
@@ -82,13 +93,15 @@ def section_of(kind, name):
 
 
 def existing(path, recording, key):
-    """The path itself, if it is there; what rules make lies in results/ and is made in time."""
-    if not path.startswith("results/") and not os.path.exists(path):
+    """A path of config: what rules make comes in time, what does not must be there, on every node."""
+    if path.startswith("results/"):
+        return path
+    if not os.path.exists(path):
         raise WorkflowError(
             f"{path}: no such file, but recording {recording} needs it; correct "
             f"recordings: {recording}: {key} in config."
         )
-    return path
+    return local(path)
 
 
 def video_files(wildcards):
@@ -379,30 +392,36 @@ def outcome_files(name):
     ]
 
 
+# What experiments are for, by their folders: files that are asked for by name.
+OF_EXPERIMENT = ["checkpoint.pt", "training_log.csv", "training_curves.png"]
+OF_PREPROCESSED = ["contact_sheet.png", "hull_metrics_test.csv"]
+OF_APPLIED = [
+    "rendered_images.h5",
+    "metrics_test.csv",
+    "metrics_test_frames.csv",
+    *(f"analysis/summary.{kind}" for kind in ["json", "md"]),
+    *(f"analysis/metrics_{kind}.png" for kind in ["by_camera", "per_frame"]),
+    *(f"analysis/{name}.png" for name in ["distribution", "worst_frames", "best_frames"]),
+    *(f"visualization/{name}" for name in ["comparison.png", "frames", "frames.png"]),
+    *(f"visualization/{name}" for name in ["volumes.png", "cameras", "novel_views.html"]),
+    *(f"visualization/{name}" for name in ["turntable.mp4", "bullet_time.mp4"]),
+    "export",
+    "viewer",
+]
+
+
 def results_of(experiments):
     """Everything that experiments are for: metrics, renders, pictures, and how they compare."""
-    targets = list(rules.compare_experiments.output)
+    targets = [f"results/comparison/comparison.{kind}" for kind in ("csv", "md", "png")]
     for name in experiments:
         experiment = config["experiments"][name]
-        per_experiment = [*rules.train.output, *rules.training_curves.output]
-        per_recording = [
-            *rules.render.output,
-            *rules.metrics_test.output,
-            *rules.truth_against_prediction.output,
-            *rules.export_gaussians.output,
-            *rules.viewer.output,
-            *rules.chosen_frames.output,
-            *rules.volumes.output,
-            *rules.camera_videos.output,
-            *rules.novel_views.output,
-            *rules.analysis.output,
-        ]
-        targets += expand(per_experiment, experiment=name)
-        targets += expand(per_recording, experiment=name, recording=experiment["apply"])
-        targets += expand(
-            [*rules.hull_metrics_test.output, *rules.contact_sheet.output],
-            recording=experiment["apply"],
-            preset=experiment["preset"],
-        )
-        targets += expand(rules.synchronization.output, recording=experiment["apply"])
+        of = {
+            "experiment": name,
+            "recording": experiment["apply"],
+            "preset": experiment["preset"],
+        }
+        targets += expand(f"{EXPERIMENT}/{{file}}", file=OF_EXPERIMENT, **of)
+        targets += expand(f"{APPLIED}/{{file}}", file=OF_APPLIED, **of)
+        targets += expand(f"{PREPROCESSED}/{{file}}", file=OF_PREPROCESSED, **of)
+        targets += expand(f"{RECORDING}/synchronization.{{kind}}", kind=["json", "png"], **of)
     return targets

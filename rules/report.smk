@@ -14,6 +14,7 @@ rule report_html:
     localrule: True
     params:
         config=config,
+        storage=default_storage(),
         # Labels and captions are of the rules, and of the files beside them.
         rules=text_of("rules"),
         code=code_of("report_html"),

@@ -24,5 +24,6 @@ with (
         *("--configfile", str(config), "--replace-workflow-config"),
         # This run holds the lock; what is reported on is its input, and so is finished.
         *("--nolock", "--workflow-profile", "none"),
+        *snakemake.params.storage,
     ]
     subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)

@@ -210,7 +210,7 @@ def processes(of: Callable[[list[str], list[str]], bool]) -> list[int]:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Slurm]:
     """A cluster of two nodes without a GPU and one with, each in a partition of its kind."""
-    if "NEED_SLURM" not in os.environ:
+    if "TEST_CLUSTER" not in os.environ:
         pytest.skip("a Slurm of its own is started by `make test-cluster` alone")
     lacking = [program for program in PROGRAMS if not shutil.which(program)]
     assert not lacking, f"{', '.join(lacking)}: not there; apt-get install slurm-wlm munge"

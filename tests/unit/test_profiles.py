@@ -1,4 +1,4 @@
-"""What profiles/slurm says of rules is what the rules say, and what it shares with the default."""
+"""What profiles say of rules is what the rules say, and what they share with the default."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SLURM, DEFAULT = (
+DEFAULT, GPU, SLURM, KUBERNETES = (
     yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
-    for name in ("slurm", "default")
+    for name in ("default", "gpu", "slurm", "kubernetes")
 )
 RULES = {
     name: text
@@ -29,9 +29,24 @@ def test_rules_that_use_a_device_ask_for_a_gpu_and_no_others():
     assert asking == set(SLURM["set-resources"])
 
 
+@pytest.mark.parametrize("profile", [SLURM, KUBERNETES], ids=["slurm", "kubernetes"])
 @pytest.mark.parametrize("key", sorted(DEFAULT.keys() - {"cores", "resources"}))
-def test_what_is_no_matter_of_the_machine_is_as_in_the_default_profile(key):
-    assert SLURM[key] == DEFAULT[key]
+def test_what_is_no_matter_of_the_machine_is_as_in_the_default_profile(key, profile):
+    assert profile[key] == DEFAULT[key]
+
+
+def test_the_gpu_profile_is_the_default_one_with_more_gpus():
+    same = DEFAULT.keys() - {"resources"}
+    assert {key: GPU[key] for key in same} == {key: DEFAULT[key] for key in same}
+    assert GPU.keys() - same == {"resources", "config"}
+    assert DEFAULT["resources"] == {"gpu": 1}
+    assert GPU["resources"].keys() == {"gpu"}
+    assert GPU["config"] == {"device": "cuda"}
+
+
+@pytest.mark.parametrize("resource", ["mem_mb", "runtime"])
+def test_jobs_without_numbers_get_the_same_everywhere(resource):
+    assert KUBERNETES["default-resources"][resource] == SLURM["default-resources"][resource]
 
 
 def test_resources_that_rules_name_grow_with_every_attempt():

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import cv2
 import numpy as np
 import zarr
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.figure import Figure
 from numpy import ndarray
 
@@ -36,6 +36,7 @@ from pose_splatter.cameras import (
 from pose_splatter.carving import VoxelGrid
 from pose_splatter.consistency import (
     agreement,
+    coverage,
     find_correction,
     find_culprits,
     hull_views,
@@ -67,6 +68,7 @@ GRID = 48  # voxels along the edge of the cube in which the animal is measured
 
 FITS, FITS_ROUGHLY = 0.75, 0.5  # agreement of masks and hull: above is ok, below is an error
 HELDOUT_FITS = 0.35  # the same of any one camera, for which a held-out one's hull is too large
+COVERED = 0.85  # share of a held-out camera's mask that others' hull covers, however large it is
 NO_MASK = 0.02  # share of pixels neither dark nor bright: more of them are no mask
 RAGGED = 0.1  # share of a mask outside its largest piece
 CUT_OFF, MOSTLY_CUT_OFF = 0.1, 0.5  # share of frames whose mask reaches the picture's edge
@@ -110,6 +112,11 @@ class Checkup:
 
 CLEARLY = 0.1  # correlation by which another camera's masks go better with pictures
 RELATED = 0.25  # correlation of pictures and masks, at least
+LATE = (
+    10  # frames, by which masks are shifted against their pictures to see whether they fit better
+)
+LATER = 0.03  # correlation by which they have to
+THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
 STAYS = 0.5  # share of the pixels that are ever the animal's, which always are
 CHECKS = (
     *("configuration", "files", "videos", "cameras", "calibration", "pictures", "masks"),
@@ -149,12 +156,16 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     heldout = settings["heldout_cameras"]
     if _fails(verdicts):
         return _stopped(verdicts, partial(_plain_sheet, sample, heldout, recording))
-    verdicts += [check_match(sample), check_agreement(sample, heldout)]
+    matched = check_match(sample)
+    if matched.level != "error" and settings["masks"] != "auto":
+        moving = _moves(sample)
+        matched = _check_delays(settings, rig, description, frames, pictures, moving) or matched
+    verdicts += [matched, check_agreement(sample, heldout)]
     if _fails(verdicts):
         sheet = partial(_plain_sheet, sample, heldout, recording)
-        timing = [_check_timing(settings, rig, description, recording)]
-        found = timing if _fails(timing) else []  # it may be the reason; else it says nothing
-        return _stopped([*verdicts, *found], sheet)
+        # Cameras out of step may be the reason; masks of other frames are no news of cameras.
+        timing = [] if _fails([matched]) else [_check_timing(settings, rig, description, recording)]
+        return _stopped([*verdicts, *(timing if _fails(timing) else [])], sheet)
     up, verdict = check_up_direction(sample, settings)
     verdicts.append(verdict)
     upright = replace(sample, rig=sample.rig.rotated(rotation_to_z(up)))
@@ -415,17 +426,25 @@ def _read_masks(
     """The masks of the frames in every camera, as grey pictures (0 to 255)."""
     if settings["masks"] == "auto":
         return _make_masks(settings, rig, description, pictures)
+    read = partial(_given_masks, settings, rig, description, frames)
+    return _each_camera(rig, lambda camera: list(read(camera)))
 
-    def read(camera: int) -> Pictures:
-        name, wanted = rig.names[camera], shifted(frames, description.offsets[camera])
-        files = find_masks(settings["masks"], name)
-        if files.kind == "video":
-            return list(read_frames(files.path, wanted, "grey"))
-        video = probe(with_camera(settings["videos"], name))
-        masks = read_masks(settings["masks"], name, rig.names, video, wanted)
-        return [mask * np.uint8(255) for mask in masks]
 
-    return _each_camera(rig, read)
+def _given_masks(
+    settings: Mapping[str, Any],
+    rig: CameraRig,
+    description: RecordingDescription,
+    frames: Sequence[int],
+    camera: int,
+) -> Iterator[UInt8[ndarray, "height width"]]:
+    """One camera's masks of the frames, as grey pictures."""
+    name, wanted = rig.names[camera], shifted(frames, description.offsets[camera])
+    files = find_masks(settings["masks"], name)
+    if files.kind == "video":
+        return read_frames(files.path, wanted, "grey")
+    video = probe(with_camera(settings["videos"], name))
+    masks = read_masks(settings["masks"], name, rig.names, video, wanted)
+    return (mask * np.uint8(255) for mask in masks)
 
 
 def _make_masks(
@@ -595,15 +614,80 @@ def check_match(sample: Sample) -> Verdict:
     )
 
 
+def _check_delays(
+    settings: Mapping[str, Any],
+    rig: CameraRig,
+    description: RecordingDescription,
+    frames: Sequence[int],
+    pictures: Sequence[Pictures],
+    moving: Bool[ndarray, " camera"],
+) -> Verdict | None:
+    """Whether masks fit the pictures of some frames earlier or later better than their own."""
+    source = description.source_frames
+    most = min(LATE, len(source) // 6)
+    delays = range(-most, most + 1)
+    inner = [k for k, frame in enumerate(frames) if source[most] <= frame <= source[-1 - most]]
+    chosen = [frames[k] for k in inner]
+    wanted = sorted({frame + delay for frame in chosen for delay in delays})
+
+    def fits(camera: int) -> list[float]:
+        """By delay, how the masks of so many frames later go with the pictures."""
+        given = _given_masks(settings, rig, description, wanted, camera)
+        masks = (_thumbnail(foreground(mask) * np.uint8(255)) for mask in given)
+        small = dict(zip(wanted, masks, strict=True))
+        changes = _changes(np.stack([_thumbnail(picture) for picture in pictures[camera]]))[inner]
+        shown = np.array([[small[frame + delay] for frame in chosen] for delay in delays])
+        areas = shown.mean(axis=(2, 3))
+        steady = areas.max(axis=0) < 2 * areas.min(axis=0)  # else larger masks fit better, any time
+        if steady.sum() < 4:
+            return [0.0] * len(delays)
+        return [_correlations([changes[steady]], [m[steady]]).item() for m in shown]
+
+    found = np.array(_each_camera(rig, fits))
+    best, where = found.max(axis=1), found.argmax(axis=1)
+    # Where it would be better still further off, they are of something else.
+    peaks = (best > RELATED) & (where > 0) & (where < 2 * most)
+    late = moving & peaks & (best > found[:, most] + LATER)
+    if not late.any():
+        return None
+    by = [f"{rig.names[c]} by {where[c] - most:+d}" for c in np.flatnonzero(late)]
+    return Verdict(
+        "match",
+        "error",
+        f"masks are not of the frames that they are for: they fit pictures better if moved, of "
+        f"camera {', '.join(by)} frames",
+        "make the masks of the videos as they are; +7 says that the first 7 masks are too many, "
+        "-7 that 7 are missing at the beginning",
+    )
+
+
+def _thumbnail(picture: UInt8[ndarray, "height width *channel"]) -> UInt8[ndarray, "h w *channel"]:
+    scale = max(1, round(picture.shape[1] / THUMBNAIL))
+    size = (picture.shape[1] // scale, picture.shape[0] // scale)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
 def _fits(sample: Sample) -> Float[ndarray, "camera masks_of"]:
-    """How each camera's pictures go with all cameras' masks: the correlation, over frames and
-    pixels, of how far a picture is from the median one with the mask, each pixel's mean taken off.
-    """
-    pictures = sample.pictures.astype(np.float32)
-    changes = np.abs(pictures - np.median(pictures, axis=0)).mean(axis=-1)
-    changes -= np.median(changes, axis=(2, 3), keepdims=True)  # light that flickers
-    varying = [values - values.mean(axis=0) for values in (changes, sample.masks.astype(float))]
-    rows = [values.swapaxes(0, 1).reshape(len(sample.rig), -1) for values in varying]
+    """How each camera's pictures go with all cameras' masks."""
+    changes = [_changes(pictures) for pictures in sample.pictures.swapaxes(0, 1)]
+    return _correlations(changes, list(sample.masks.swapaxes(0, 1)))
+
+
+def _changes(pictures: UInt8[ndarray, "frame h w 3"]) -> Float[ndarray, "frame h w"]:
+    """How far each picture of a camera is from their median, but for light that flickers."""
+    values = pictures.astype(np.float32)
+    changes = np.abs(values - np.median(values, axis=0)).mean(axis=-1)
+    return changes - np.median(changes, axis=(1, 2), keepdims=True)
+
+
+def _correlations(
+    ones: Sequence[Shaped[ndarray, "frame h w"]], others: Sequence[Shaped[ndarray, "frame h w"]]
+) -> Float[ndarray, "one other"]:
+    """Correlations over frames and pixels, each pixel's mean taken off."""
+    rows = [
+        np.stack([(values - values.mean(axis=0)).ravel() for values in each])
+        for each in (ones, others)
+    ]
     lengths = [np.maximum(np.linalg.norm(row, axis=1), 1e-6) for row in rows]
     return (rows[0] @ rows[1].T) / np.outer(*lengths)
 
@@ -680,6 +764,10 @@ def check_agreement(sample: Sample, heldout: Sequence[str]) -> Verdict:
     told = f"mask and hull overlap by {overall:.2f} (IoU; {listed})"
     culprits = [] if overall > 0.85 else find_culprits(masks, rig)
     if overall >= FITS and not culprits and per_camera.min() > HELDOUT_FITS:
+        outside = np.nanmean(coverage(masks, rig, observed), axis=0) < COVERED
+        outside[observed] = False
+        if outside.any():
+            return _reaching_out(_named(rig, outside), told)
         return Verdict("agreement", "ok", f"masks and calibration fit: {told}")
     level: Level = (
         "warning"
@@ -704,6 +792,17 @@ def check_agreement(sample: Sample, heldout: Sequence[str]) -> Verdict:
         f"masks and calibration fit {'badly' if level == 'error' else 'only roughly'}: {told}",
         "look at the contact sheet: are the masks the animal's outline in every camera? If so, "
         "the calibration is of other videos or cameras have moved: calibrate again",
+    )
+
+
+def _reaching_out(who: str, told: str) -> Verdict:
+    """Held-out cameras whose masks are not where the others say that the animal is."""
+    return Verdict(
+        "agreement",
+        "warning",
+        f"the held-out {who} sees the animal where the others say that it is not: {told}",
+        "calibrate that camera again, it may have moved, or correct its masks; else metrics of "
+        "held-out cameras are too low",
     )
 
 

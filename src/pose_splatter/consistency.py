@@ -77,6 +77,27 @@ def agreement(
 
     NaN where a mask is empty, and in frames that not all observed cameras see the animal in.
     """
+    return _compared(masks, rig, observed, lambda hull, mask: silhouette_iou(hull, mask)[0])
+
+
+def coverage(
+    masks: Masks, rig: CameraRig, observed: Sequence[int]
+) -> Float[ndarray, "frame camera"]:
+    """The share of every mask that the observed cameras' hull covers.
+
+    The hull holds the animal: all of the mask, in a camera that is held out too, for which it is
+    too large. NaN as in `agreement`.
+    """
+    return _compared(masks, rig, observed, lambda hull, mask: hull[mask > 0].mean())
+
+
+def _compared(
+    masks: Masks,
+    rig: CameraRig,
+    observed: Sequence[int],
+    compare: Callable[[Float[ndarray, "height width"], UInt8[ndarray, "height width"]], float],
+) -> Float[ndarray, "frame camera"]:
+    """What a comparison says of every mask and what its camera sees of the hull."""
     result = np.full(masks.shape[:2], np.nan)
     for frame, views in enumerate(masks):
         seen = views.any(axis=(1, 2))
@@ -84,7 +105,7 @@ def agreement(
             silhouettes, _ = hull_views(views, rig, observed)
             for camera in np.flatnonzero(seen):
                 hull = silhouettes[camera].astype(np.float64)
-                result[frame, camera] = silhouette_iou(hull, views[camera])[0]
+                result[frame, camera] = compare(hull, views[camera])
     return result
 
 

@@ -116,6 +116,19 @@ def test_masks_of_something_else(workspace, monkeypatch):
     expect(found, "match", "warning", "the pictures of camera 3 is not where the masks are")
 
 
+@pytest.mark.parametrize("delay", [-4, 3])
+def test_masks_that_are_late(workspace, monkeypatch, delay):
+    """Of all cameras alike, so that they fit each other and the calibration."""
+    for camera in range(6):
+        path = workspace / f"mask{camera}.mp4"
+        masks = np.stack(list(read_frames(path, range(30))))
+        write_video(path, np.roll(masks, delay, axis=0))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "match", "error", *(f"{camera} by {delay:+d}" for camera in range(6)))
+    assert found["agreement"].level == "ok"
+    assert "synchronization" not in found
+
+
 def test_an_animal_that_stays_tells_nothing_of_the_match(workspace, monkeypatch):
     for camera in range(6):
         for kind in ("video", "mask"):
@@ -306,6 +319,17 @@ def test_a_held_out_camera_that_is_wrong(masks, rig):
     masks[:, 1] = masks[:, 1, ::-1, ::-1]
     verdict = check_agreement(sample_of(rig, masks), ["1"])
     expect({"agreement": verdict}, "agreement", "error", "the video of camera 1 is upside down")
+
+
+def test_a_held_out_camera_that_moved(masks, rig):
+    """Its hull is too large for much to be said of it, but should hold the animal."""
+    translations = rig.translations.copy()
+    translations[1] += [20.0, 0, 0]
+    moved = replace(rig, translations=translations)
+    verdict = check_agreement(sample_of(moved, masks), ["1"])
+    expect({"agreement": verdict}, "agreement", "warning", "the held-out camera 1 sees the animal")
+    verdict = check_agreement(sample_of(rig, masks), ["1"])
+    assert verdict.level == "ok"
 
 
 def test_masks_that_fit_only_roughly(masks, rig):

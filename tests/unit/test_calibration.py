@@ -551,6 +551,17 @@ def test_fisheye_lenses(tmp_path, write):
         np.testing.assert_allclose(video_pixels(rig, camera, POINTS), expected, atol=1e-3)
 
 
+def test_names_that_look_like_numbers(tmp_path):
+    """YAML would take 007 for 7, and 010 for 8."""
+    path = write_plain_yaml(tmp_path)
+    text = path.read_text()
+    names = ("007", "010", "1_000", "4")
+    for old, new in zip(NAMES, names, strict=True):
+        text = text.replace(f"{old}:\n", f"{new}:\n")
+    path.write_text(text)
+    assert [camera.name for camera in read_cameras(path).cameras] == list(names)
+
+
 def test_stereo_pair_of_opencvs_sample(tmp_path):
     """intrinsics.yml and extrinsics.yml: the world is the first camera's."""
     relative = R[1] @ R[0].T

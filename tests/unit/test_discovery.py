@@ -235,6 +235,21 @@ def test_a_video_that_is_called_otherwise_is_told(recording):
     assert "rename it after videos/cam{camera}.mp4" in remark
 
 
+def test_a_calibrated_camera_without_a_video_is_told(recording):
+    rig = ring_rig()
+    cameras = {
+        f"cam{camera}": {"K": rig.intrinsics[camera].tolist(), "R": rig.rotations[camera].tolist()}
+        | {"T": rig.translations[camera].tolist()}
+        for camera in range(6)
+    }
+    (recording / "rig.h5").unlink()
+    (recording / "rig.yaml").write_text(yaml.safe_dump(cameras))
+    assert discover(recording).remarks == ()
+    for kind in ("videos", "masks"):
+        (recording / kind / "cam4.mp4").unlink()
+    assert discover(recording).remarks == ("calibrated, but without a video: cam4",)
+
+
 def test_two_recordings_in_one_folder_are_told(recording):
     shutil.copytree(recording / "videos", recording / "trial2")
     found = discover(recording)

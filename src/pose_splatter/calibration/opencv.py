@@ -73,7 +73,7 @@ def _is_text(path: Path) -> bool:
     return (
         opening.startswith((b"%YAML", b"{"))
         or b"<opencv_storage" in head
-        or re.search(rb"^[A-Za-z_][\w-]*\s*:(\s|$)", head, re.MULTILINE) is not None
+        or re.search(rb"^(['\"]?)\w[\w-]*\1\s*:(\s|$)", head, re.MULTILINE) is not None
     )
 
 
@@ -99,7 +99,13 @@ def read(path: Path) -> list[CalibratedCamera]:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, and OpenCV's matrices."""
+    """PyYAML's safe loader, and OpenCV's matrices; names are text, so that 007 is not 7."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:int":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
 def _yaml_matrix(loader: _Loader, node: yaml.MappingNode) -> np.ndarray:

@@ -508,7 +508,7 @@ def _match(
         if not set(family.names) <= set(known):
             pairs = ", ".join(f"{a} is {b}" for a, b in zip(family.names, known, strict=False) if b)
             matched = "cameras are matched by place" + (f": {pairs}" if pairs else "")
-        elif idle := [name for name in known if name not in family.names]:
+        elif idle := [name for name in known if name and name not in family.names]:
             remarks.append(f"calibrated, but without a video: {', '.join(idle)}")
     try:
         rig = read_calibration(calibration, family.names, info.width, info.height)

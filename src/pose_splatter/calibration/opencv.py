@@ -101,7 +101,7 @@ def read(path: Path) -> list[CalibratedCamera]:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, and OpenCV's matrices; names are text, so that 007 is not 7."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:int":
                 key.tag = "tag:yaml.org,2002:str"

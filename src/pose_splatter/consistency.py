@@ -17,7 +17,8 @@ from numpy import ndarray
 from pose_splatter.cameras import CameraRig
 from pose_splatter.carving import FAR, carve, depth_buffers, index_projections
 from pose_splatter.evaluation import silhouette_iou
-from pose_splatter.tracking import mask_center, mask_middles, tracking_grid
+from pose_splatter.frames import mask_middles
+from pose_splatter.tracking import mask_center, tracking_grid
 
 GRID = 64  # voxels along the edge of the cube that is carved
 MOST_PERMUTED = 7  # cameras of which every order is tried; of more, swaps after swaps

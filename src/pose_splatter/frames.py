@@ -8,7 +8,7 @@ import hashlib
 import logging
 import struct
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import cv2
 import h5py
 import numpy as np
 import zarr
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from numpy import ndarray
 from zarr.codecs import GzipCodec
 
@@ -60,6 +60,21 @@ def mask_box(mask: UInt8[ndarray, "height width"]) -> tuple[slice, slice]:
     """The rows and columns that a mask reaches; none where it is empty."""
     left, top, width, height = cv2.boundingRect(mask)
     return slice(top, top + height), slice(left, left + width)
+
+
+def mask_middles(masks: Iterable[UInt8[ndarray, "height width"]]) -> Float[ndarray, "camera 2"]:
+    """The centroid of each mask in pixels; NaN where a mask is empty."""
+    return np.stack([_mask_middle(mask) for mask in masks])
+
+
+def _mask_middle(mask: UInt8[ndarray, "height width"]) -> Float[ndarray, "2"]:
+    if not mask.any():
+        return np.full(2, np.nan)
+    rows, columns = mask_box(mask)
+    moments = cv2.moments(mask[rows, columns], binaryImage=True)
+    corner, area = np.array([columns.start, rows.start]), moments["m00"]
+    sums = corner * area + [moments["m10"], moments["m01"]]  # whole numbers: nothing is rounded
+    return sums / area + 0.5
 
 
 def _divided(side: slice, downsample: int) -> slice:

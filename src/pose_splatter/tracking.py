@@ -6,7 +6,7 @@ does not, and voxels that every camera sees count most, since the rest of the hu
 time, the axis is followed without half turns and signed by the direction of travel.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistort
 from pose_splatter.carving import VoxelGrid, candidate_views, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import load_npz, save_npz
-from pose_splatter.frames import FrameStore, foreground, mask_box
+from pose_splatter.frames import FrameStore, foreground, mask_box, mask_middles
 from pose_splatter.progress import track
 from pose_splatter.video import read_frames, shifted
 
@@ -90,21 +90,6 @@ def _common_center(
     """The point triangulated from masks' centroids; None where fewer than two are not NaN."""
     seen = np.isfinite(middles[:, 0])
     return triangulate(rig, middles, seen) if seen.sum() >= 2 else None
-
-
-def mask_middles(masks: Iterable[UInt8[ndarray, "height width"]]) -> Float[ndarray, "camera 2"]:
-    """The centroid of each mask in pixels; NaN where a mask is empty."""
-    return np.stack([_mask_middle(mask) for mask in masks])
-
-
-def _mask_middle(mask: UInt8[ndarray, "height width"]) -> Float[ndarray, "2"]:
-    if not mask.any():
-        return np.full(2, np.nan)
-    rows, columns = mask_box(mask)
-    moments = cv2.moments(mask[rows, columns], binaryImage=True)
-    corner, area = np.array([columns.start, rows.start]), moments["m00"]
-    sums = corner * area + [moments["m10"], moments["m01"]]  # whole numbers: nothing is rounded
-    return sums / area + 0.5
 
 
 def tracking_grid(

@@ -8,7 +8,7 @@ import zarr
 
 from pose_splatter.cameras import rotation_to_z
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.frames import FrameStore
+from pose_splatter.frames import FrameStore, mask_middles
 from pose_splatter.tracking import (
     HullMoments,
     estimate_up_from_masks,
@@ -17,7 +17,6 @@ from pose_splatter.tracking import (
     load_moments,
     load_track,
     mask_center,
-    mask_middles,
     measure_frames,
     save_moments,
     save_track,

@@ -14,7 +14,7 @@ from numpy import ndarray
 from pose_splatter.cameras import CameraRig, filmed_rays, triangulate
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, create_h5, load_npz, open_h5
-from pose_splatter.frames import DEFLATE_LEVEL
+from pose_splatter.frames import DEFLATE_LEVEL, mask_middles
 from pose_splatter.progress import track
 from pose_splatter.segmentation.background import (
     Background,
@@ -34,7 +34,6 @@ from pose_splatter.segmentation.foreground import (
 )
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.tracking import mask_middles
 from pose_splatter.video import VideoInfo, read_frames, shifted
 
 Pictures = Sequence[UInt8[ndarray, "height width 3"]]

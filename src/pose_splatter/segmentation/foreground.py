@@ -6,6 +6,7 @@ out the rest along the steepest edges of the picture, with the floor's texture d
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -70,9 +71,9 @@ def calibrate_shadows(
             scene = _Scene.of(picture, background)
             likely = scene.unexplained(settings.shadow) < settings.threshold
             shadow = scene.is_even() & likely
-            dim = scene.is_changed(settings.threshold) & (scene.shading_values()[..., 0] < DIM)
+            dim = scene.is_changed(settings.threshold) & (scene.shading[..., 0] < DIM)
             shadow = cv2.morphologyEx((shadow & dim).view(np.uint8), cv2.MORPH_OPEN, SQUARE) > 0
-            counts += np.bincount(scene.shading()[shadow], minlength=counts.size)
+            counts += np.bincount(scene.shading_bins[shadow], minlength=counts.size)
     smooth = gaussian_filter(counts.reshape(SHADING_BINS).astype(np.float32), 1.0)
     return CameraModel(background, (smooth > USUAL * smooth.max()) & (smooth > 0))
 
@@ -113,7 +114,7 @@ def _divide(
         return changed.view(np.uint8)
     unexplained = scene.unexplained(settings.shadow)
     tinted = unexplained < TINT * settings.threshold
-    like_shadow = changed & (shadings.ravel()[scene.shading()] | (known & tinted))
+    like_shadow = changed & (shadings.ravel()[scene.shading_bins] | (known & tinted))
     plain = (like_shadow & tinted).astype(np.float32)
     shadow = (cv2.blur(plain, (3, 3)) > 0.6) & (plain > 0)
     shadow = cv2.morphologyEx(shadow.view(np.uint8), cv2.MORPH_OPEN, SQUARE[:2, :2]) > 0
@@ -175,15 +176,17 @@ class _Scene:
         spread = np.sqrt(np.maximum(cv2.blur(ratio * ratio, (5, 5)) - mean**2, 0))
         return spread < EVEN + 0.5 * self.noise / picture
 
-    def shading_values(self) -> Float32[ndarray, "height width 3"]:
+    @cached_property
+    def shading(self) -> Float32[ndarray, "height width 3"]:
         """Log ratio to the expected brightness, and how red and how blue that ratio is."""
         logs = np.log(_smooth(self.picture, 1.0)) - np.log(_smooth(self.expected, 1.0))
         red, green, blue = np.moveaxis(logs, -1, 0)
         return np.stack([logs.mean(axis=-1), red - green, blue - green], axis=-1)
 
-    def shading(self) -> Int64[ndarray, "height width"]:
+    @cached_property
+    def shading_bins(self) -> Int64[ndarray, "height width"]:
         """The bin, of the flattened SHADING_BINS, of each pixel's shading."""
-        bins = ((self.shading_values() - SHADING_LOWEST) / SHADING_STEP).astype(np.int64)
+        bins = ((self.shading - SHADING_LOWEST) / SHADING_STEP).astype(np.int64)
         bins = bins.clip(0, np.array(SHADING_BINS) - 1)
         return np.ravel_multi_index(tuple(np.moveaxis(bins, -1, 0)), SHADING_BINS)
 
@@ -221,18 +224,18 @@ class Change:
         return cls(changed.shape, box, changed[box], scene)
 
     def shadings(self) -> Float32[ndarray, "height width 3"]:
-        """How the picture is shaded (see `_Scene.shading_values`): 0 where nothing changed."""
+        """How the picture is shaded (see `_Scene.shading`): 0 where nothing changed."""
         shadings = np.zeros((*self.shape, 3), np.float32)
         if self.scene is not None:
-            shadings[self.box] = self.scene.shading_values()
+            shadings[self.box] = self.scene.shading
         return shadings
 
     def shadow(self, camera: CameraModel) -> Bool[ndarray, "height width"]:
         """Where it is shaded as floor in shadow is in this camera; here and there the animal is."""
         shadow = np.zeros(self.shape, bool)
         if self.scene is not None:
-            dim = self.scene.shading_values()[..., 0] < DIM
-            alike = camera.shadings.ravel()[self.scene.shading()]
+            dim = self.scene.shading[..., 0] < DIM
+            alike = camera.shadings.ravel()[self.scene.shading_bins]
             shadow[self.box] = (self.changed > 0) & dim & alike
         return shadow
 

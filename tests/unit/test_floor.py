@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pose_splatter.cameras import filmed_pixels, filmed_rays
-from pose_splatter.segmentation.background import background_of
+from pose_splatter.segmentation.background import Background, background_of
 from pose_splatter.segmentation.floor import (
     Floor,
     FloorViews,
@@ -15,7 +15,11 @@ from pose_splatter.segmentation.floor import (
     load_floor,
     save_floor,
 )
-from pose_splatter.segmentation.foreground import ForegroundSettings, calibrate_shadows
+from pose_splatter.segmentation.foreground import (
+    Change,
+    ForegroundSettings,
+    calibrate_shadows,
+)
 from pose_splatter.segmentation.recording import (
     BackgroundSegmenter,
     filmed_center,
@@ -214,6 +218,40 @@ def test_a_rare_shadow_is_told_by_the_floor(filmed, cameras):
     print(scores)
     assert scores["floor"] > scores["alone"] + 0.1
     assert scores["floor"] > scores["wrong floor"] + 0.05
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_cameras_are_sent_where_others_see_the_same_floor(lens):
+    rig, observed = lens_rig(lens), [0, 2, 3, 5]
+    places = FloorViews.of(rig, Floor(UP, BELOW, 1.0), observed).places
+    row, column = 17, 22  # of every fourth pixel: the middle of the floor
+    for camera in range(6):
+        pixel = (np.array([[column, row]]) + 0.5) * 4
+        point = on_floor(rig.centers[camera], filmed_rays(rig, camera, pixel))
+        for index, other in enumerate(observed):
+            expected = filmed_pixels(rig, other, point)[0] - 0.5
+            np.testing.assert_allclose(places[camera, index, row, column], expected, atol=0.02)
+
+
+def test_shade_is_dark_and_at_one_place_of_the_floor_for_all_cameras():
+    """Beside a shadow, a patch of light that all see alike, and fur that one camera alone sees."""
+    rig, along = lens_rig("pinhole"), 100 * Floor(UP, BELOW, 1.0).axes[0]
+    shadow, light = (cast_shadows(rig, (BELOW + aside)[None]) > 0 for aside in (along, -along))
+    pictures = np.full((*shadow.shape, 3), 120, np.uint8)
+    pictures[shadow], pictures[light] = 60, 200
+    pictures[2, 55:65, 75:85] = 60  # fur
+    flat = np.full((*shadow.shape[1:], 3), 120, np.float32)
+    empty = Background(flat, np.ones(shadow.shape[1:], np.float32))
+    changes = [Change.of(picture, empty, SETTINGS) for picture in pictures]
+    found = np.zeros_like(shadow)
+    shaded = FloorViews.of(rig, Floor(UP, BELOW, 1.0), [0, 2, 3, 5]).shaded(changes)
+    for view, change, floor in zip(found, changes, shaded, strict=True):
+        view[change.box] = floor
+    for camera in range(6):
+        inner = cv2.erode(shadow[camera].view(np.uint8), np.ones((5, 5))) > 0
+        assert found[camera, inner].mean() > 0.9
+        assert not found[camera, light[camera]].any()
+    assert not found[2, 57:63, 77:83].any()
 
 
 def test_held_out_cameras_do_not_change_the_masks_of_others(filmed, cameras):

@@ -575,6 +575,21 @@ def test_stereo_pair_of_opencvs_sample(tmp_path):
         np.testing.assert_allclose(seen, opencv_pixels(camera) + 0.5, atol=1e-3)
 
 
+def test_values_beside_the_cameras_hold_for_all(tmp_path):
+    """A size and a lens, but for the camera that has its own."""
+    text = f"image_width: {SIZE[0]}\nimage_height: {SIZE[1]}\ndist: {D[0].tolist()}\n" + "".join(
+        f"{name}:\n  K: {K[n].tolist()}\n  R: {R[n].tolist()}\n  T: {T[n].tolist()}\n"
+        for n, name in enumerate(NAMES)
+    )
+    own = f"  image_width: 64\n  dist: {D[3].tolist()}\n"  # of the last
+    (tmp_path / "rig.yaml").write_text(text + own)
+    cameras = read_cameras(tmp_path / "rig.yaml").cameras
+    assert [camera.name for camera in cameras] == list(NAMES)
+    assert [camera.size for camera in cameras] == [SIZE] * 3 + [(64, SIZE[1])]
+    for camera, lens in zip(cameras, D[[0, 0, 0, 3]], strict=True):
+        np.testing.assert_array_equal(camera.distortion, lens)
+
+
 def test_a_file_per_camera(tmp_path):
     """DANNCE's {camera}_params.mat, each with the variables of one camera."""
     for camera, name in enumerate(NAMES):

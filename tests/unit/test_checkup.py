@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig
+from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, filmed_rays
 from pose_splatter.checkup import (
     CHECKS,
     Sample,
@@ -18,6 +18,7 @@ from pose_splatter.checkup import (
     check_up,
     check_up_direction,
     check_view,
+    take_sample,
 )
 from pose_splatter.cli import main, read_config
 from pose_splatter.segmentation.foreground import segment
@@ -283,6 +284,38 @@ def test_masks_from_pictures_on_disk(workspace, monkeypatch):
     expect(found, "synchronization", "warning", "not looked at")
 
 
+def ball_seen(rig: CameraRig, ball: np.ndarray, radius: float = 40.0) -> np.ndarray:
+    """(camera h w): the pixels whose rays meet a ball, through any lens."""
+    pixels = np.stack(np.mgrid[: rig.height, : rig.width][::-1], axis=-1).reshape(-1, 2) + 0.5
+    seen = []
+    for camera in range(len(rig)):
+        rays = filmed_rays(rig, camera, pixels)
+        past = np.linalg.norm(np.cross(ball - rig.centers[camera], rays), axis=1)
+        seen.append(past < radius * np.linalg.norm(rays, axis=1))
+    return np.reshape(seen, (len(rig), rig.height, rig.width))
+
+
+def test_the_lens_is_taken_out_of_pictures_and_masks():
+    """A wide one, and a ball far from the pictures' middle."""
+    near = ring_rig(distance=400)
+    wide = near.intrinsics * np.array([[0.4, 0.4, 1], [0.4, 0.4, 1], [1, 1, 1]])
+    rig = replace(near, intrinsics=wide, distortions=np.tile([-0.35, 0.1, 0, 0, 0], (6, 1)))
+    ball = np.array([120.0, 80, 0])
+    filmed, plain = ball_seen(rig, ball), ball_seen(rig.undistorted(), ball)
+    pictures = [
+        [np.where(view, 60, 220).astype(np.uint8)[..., None].repeat(3, -1)] for view in filmed
+    ]
+    sample = take_sample(rig, [0], pictures, [[view * np.uint8(255)] for view in filmed])
+    for found in (sample.masks[0] > 0, sample.pictures[0].mean(axis=-1) < 140):
+        assert min(iou(found, plain)) > 0.9
+    assert min(iou(filmed, plain)) < 0.8
+
+
+def iou(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(camera)"""
+    return (masks & truth).sum(axis=(1, 2)) / (masks | truth).sum(axis=(1, 2))
+
+
 # --- do they fit the calibration? --------------------------------------------------------------
 
 
@@ -350,6 +383,20 @@ def test_an_animal_that_is_nowhere_whole(masks, rig):
     expect({"agreement": verdict}, "agreement", "error", "in none of 6 frames")
 
 
+def test_an_animal_that_one_camera_cuts_off_at_times(rig):
+    """Its masks then carve too much; three frames in which it is whole do to judge by."""
+    intrinsics = rig.intrinsics.copy()
+    intrinsics[0, 0, 2] -= 66  # camera 0 looks past it
+    rig = replace(rig, intrinsics=intrinsics)
+    walk = walking_balls(30)[[0, 2, 4, 16, 18, 20]]
+    masks = np.stack([silhouettes(rig, balls, 25.0) for balls in walk])
+    sample = sample_of(rig, masks)
+    assert (sample.border[:, 0] > 0).tolist() == [True] * 3 + [False] * 3
+    assert check_agreement(sample, []).level == "ok"
+    fewer = check_agreement(sample_of(rig, masks[:5]), [])
+    expect({"agreement": fewer}, "agreement", "warning", "camera 0 does not fit the others")
+
+
 def test_a_camera_that_is_late(workspace, monkeypatch):
     """It began five frames after the others: they see the animal further back by then."""
     balls, rig = walking_balls(40), ring_rig()
@@ -361,6 +408,20 @@ def test_a_camera_that_is_late(workspace, monkeypatch):
     expect(found, "synchronization", "error", "camera 2 is off by 5 frames")
     assert "frame_offsets: {2: -5}" in found["synchronization"].fix
     assert done.failed
+
+
+def test_offsets_in_config_put_a_camera_right(workspace, monkeypatch):
+    """It began five frames before the others, while the animal still stood."""
+    _, sound = check(workspace, monkeypatch)
+    for path in (workspace / "video2.mp4", workspace / "mask2.mp4"):
+        frames = np.stack(list(read_frames(path, range(30))))
+        write_video(path, np.concatenate([frames[:1].repeat(5, axis=0), frames]))
+    _, found = check(workspace, monkeypatch)
+    expect(found, "synchronization", "error", "camera 2 is off by 5 frames")
+    done, found = check(workspace, monkeypatch, frame_offsets={"2": 5})
+    assert tuple(found) == CHECKS
+    assert [v for v in done.verdicts if v.level != "ok"] == []
+    assert found["match"] == sound["match"], "its pictures are its masks' again"
 
 
 # --- the animal in the world -------------------------------------------------------------------

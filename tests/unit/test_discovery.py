@@ -18,7 +18,7 @@ from pose_splatter.discovery import Family, discover, families, propose_heldout,
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.starter import config_text
 
-from ..conftest import ring_rig
+from ..conftest import look_at, ring_rig
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +91,19 @@ def test_held_out_cameras_are_few_and_apart(count, heldout):
     if heldout == 2:
         first, second = (rig.rotations[rig.names.index(name), 2] for name in chosen)
         assert first @ second < 0.3
+
+
+@pytest.mark.parametrize(
+    ("degrees", "heldout"),
+    [([0, 20, 40, 130, 180], ("1",)), ([0, 20, 40, 130, 195, 270], ("1", "4"))],
+)
+def test_cameras_that_others_stand_beside_are_held_out(degrees, heldout):
+    """Between two near neighbours, and across from there."""
+    around = np.radians(degrees)
+    eyes = np.stack([np.cos(around), np.sin(around), np.full(len(degrees), 0.5)], axis=-1)
+    rotations = np.stack([look_at(eye, np.zeros(3)) for eye in eyes])
+    rig = replace(ring_rig(len(degrees)), rotations=rotations)
+    assert propose_heldout(rig.names, rig) == heldout
 
 
 # --- folders -----------------------------------------------------------------------------------

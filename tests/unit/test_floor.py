@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pose_splatter.cameras import filmed_pixels, filmed_rays
-from pose_splatter.segmentation.background import background_of
+from pose_splatter.segmentation.background import Background, background_of
 from pose_splatter.segmentation.floor import (
     Floor,
     FloorViews,
@@ -15,7 +15,11 @@ from pose_splatter.segmentation.floor import (
     load_floor,
     save_floor,
 )
-from pose_splatter.segmentation.foreground import ForegroundSettings, calibrate_shadows
+from pose_splatter.segmentation.foreground import (
+    Change,
+    ForegroundSettings,
+    calibrate_shadows,
+)
 from pose_splatter.segmentation.recording import (
     BackgroundSegmenter,
     filmed_center,
@@ -38,6 +42,12 @@ LENSES = {
         "fisheye": tuple("012345"),
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Pictures of 160 pixels show no more of the floor than this."""
+    monkeypatch.setattr("pose_splatter.segmentation.floor.CELLS", 50)
 
 
 def lens_rig(lens: str):
@@ -114,7 +124,7 @@ def test_a_centre_is_found_through_any_lens(lens):
 @pytest.mark.parametrize("lens", LENSES)
 def test_the_floor_is_where_shadows_meet(lens):
     rig = lens_rig(lens)
-    balls = walk(12)
+    balls = walk(4)
     shadows = np.stack([cast_shadows(rig, frame) for frame in balls]).astype(np.float32)
     floor = find_floor(rig, shadows, 1, balls.mean(axis=1))
     assert floor.agreement > 0.5
@@ -124,7 +134,7 @@ def test_the_floor_is_where_shadows_meet(lens):
 
 def test_where_shadows_do_not_meet_there_is_no_floor():
     """Cameras that are turned against each other, as no plane can join what they see."""
-    rig, balls = ring_rig(), walk(12)
+    rig, balls = ring_rig(), walk(4)
     shadows = np.stack([cast_shadows(rig, frame) for frame in balls]).astype(np.float32)
     shadows[:, 1::2] = shadows[:, 1::2, ::-1, ::-1]
     shadows[:, 2] = np.roll(shadows[:, 2], 9, axis=0)
@@ -149,7 +159,7 @@ def test_a_floor_is_kept_in_a_file(tmp_path):
 def filmed():
     """Pictures (frame camera h w 3) and masks (frame camera h w) of balls on a speckled floor; now
     and then their shadow is paler."""
-    rig, balls = lens_rig("distorted"), walk(24)
+    rig, balls = lens_rig("distorted"), walk(12)
     rng = np.random.default_rng(0)
     speckles = cv2.GaussianBlur(rng.normal(0, 40, (400, 400)).astype(np.float32), (0, 0), 2) + 150
     first, second = Floor(UP, BELOW, 1.0).axes
@@ -175,18 +185,23 @@ def filmed():
     return rig, balls, np.stack(pictures), np.stack(masks)
 
 
+@pytest.fixture(scope="module")
+def cameras(filmed):
+    """What each camera sees without the balls, and how their shadows look in it."""
+    return [
+        calibrate_shadows(list(views), background_of(views), SETTINGS)
+        for views in filmed[2].swapaxes(0, 1)
+    ]
+
+
 def iou(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(frame camera)"""
     both, either = ((masks > 0) & (truth > 0)), ((masks > 0) | (truth > 0))
     return both.sum(axis=(2, 3)) / either.sum(axis=(2, 3))
 
 
-def test_a_rare_shadow_is_told_by_the_floor(filmed):
+def test_a_rare_shadow_is_told_by_the_floor(filmed, cameras):
     rig, _, pictures, truth = filmed
-    cameras = [
-        calibrate_shadows(list(views), background_of(views), SETTINGS)
-        for views in pictures.swapaxes(0, 1)
-    ]
     alone = BackgroundSegmenter(cameras, SETTINGS)
     views = FloorViews.of(rig, Floor(UP, BELOW, 1.0), [0, 2, 3, 5])
     wrong = FloorViews.of(rig, Floor(UP, BELOW + 60 * UP, 1.0), [0, 2, 3, 5])
@@ -205,12 +220,42 @@ def test_a_rare_shadow_is_told_by_the_floor(filmed):
     assert scores["floor"] > scores["wrong floor"] + 0.05
 
 
-def test_held_out_cameras_do_not_change_the_masks_of_others(filmed):
+@pytest.mark.parametrize("lens", LENSES)
+def test_cameras_are_sent_where_others_see_the_same_floor(lens):
+    rig, observed = lens_rig(lens), [0, 2, 3, 5]
+    places = FloorViews.of(rig, Floor(UP, BELOW, 1.0), observed).places
+    row, column = 17, 22  # of every fourth pixel: the middle of the floor
+    for camera in range(6):
+        pixel = (np.array([[column, row]]) + 0.5) * 4
+        point = on_floor(rig.centers[camera], filmed_rays(rig, camera, pixel))
+        for index, other in enumerate(observed):
+            expected = filmed_pixels(rig, other, point)[0] - 0.5
+            np.testing.assert_allclose(places[camera, index, row, column], expected, atol=0.02)
+
+
+def test_shade_is_dark_and_at_one_place_of_the_floor_for_all_cameras():
+    """Beside a shadow, a patch of light that all see alike, and fur that one camera alone sees."""
+    rig, along = lens_rig("pinhole"), 100 * Floor(UP, BELOW, 1.0).axes[0]
+    shadow, light = (cast_shadows(rig, (BELOW + aside)[None]) > 0 for aside in (along, -along))
+    pictures = np.full((*shadow.shape, 3), 120, np.uint8)
+    pictures[shadow], pictures[light] = 60, 200
+    pictures[2, 55:65, 75:85] = 60  # fur
+    flat = np.full((*shadow.shape[1:], 3), 120, np.float32)
+    empty = Background(flat, np.ones(shadow.shape[1:], np.float32))
+    changes = [Change.of(picture, empty, SETTINGS) for picture in pictures]
+    found = np.zeros_like(shadow)
+    shaded = FloorViews.of(rig, Floor(UP, BELOW, 1.0), [0, 2, 3, 5]).shaded(changes)
+    for view, change, floor in zip(found, changes, shaded, strict=True):
+        view[change.box] = floor
+    for camera in range(6):
+        inner = cv2.erode(shadow[camera].view(np.uint8), np.ones((5, 5))) > 0
+        assert found[camera, inner].mean() > 0.9
+        assert not found[camera, light[camera]].any()
+    assert not found[2, 57:63, 77:83].any()
+
+
+def test_held_out_cameras_do_not_change_the_masks_of_others(filmed, cameras):
     rig, _, pictures, _ = filmed
-    cameras = [
-        calibrate_shadows(list(views), background_of(views), SETTINGS)
-        for views in pictures.swapaxes(0, 1)
-    ]
     views = FloorViews.of(rig, Floor(UP, BELOW, 1.0), [0, 2, 3, 5])
     segmenter = BackgroundSegmenter(cameras, SETTINGS, views)
     blinded = pictures[9].copy()
@@ -220,17 +265,13 @@ def test_held_out_cameras_do_not_change_the_masks_of_others(filmed):
     )
 
 
-def test_a_recording_shows_its_floor(filmed, tmp_path):
+def test_a_recording_shows_its_floor(filmed, cameras, tmp_path):
     rig, _, pictures, _ = filmed
     videos = [tmp_path / f"{camera}.mp4" for camera in range(6)]
     for video, views in zip(videos, pictures.swapaxes(0, 1), strict=True):
         write_video(video, views, crf=8)
-    cameras = [
-        calibrate_shadows(list(views), background_of(views), SETTINGS)
-        for views in pictures.swapaxes(0, 1)
-    ]
     segmenter = BackgroundSegmenter(cameras, SETTINGS)
     videos[1].unlink()  # held out, so not looked at
-    floor = find_recording_floor(rig, [0, 2, 3, 4, 5], videos, segmenter, [0] * 6, range(24))
+    floor = find_recording_floor(rig, [0, 2, 3, 4, 5], videos, segmenter, [0] * 6, range(12))
     assert tilt(floor) < 2.0
     assert abs((floor.point - BELOW) @ UP) < 4.0

@@ -258,6 +258,26 @@ def test_pieces_that_flash_up_go():
     assert list(steady(iter(masks)))[1][0, 12, 12], "what was there the frame before stays"
 
 
+def test_parts_are_cleaned_in_time_across_their_ends(tmp_path):
+    """What flashes up goes; what is there in a part's last frame and the next one's first stays."""
+    pictures = np.zeros((12, HEIGHT, WIDTH, 3), np.uint8)
+    pictures[:, 40:70, 50:80] = 255
+    flash, short = np.s_[3, 8:16, 8:16], np.s_[5:7, 80:88, 8:16]
+    pictures[flash] = pictures[short] = 255
+    write_video(tmp_path / "v.mp4", pictures)
+    parts = [tmp_path / "first.h5", tmp_path / "second.h5"]
+    for part, frames in zip(parts, (range(6), range(6, 12)), strict=True):
+        write_mask_part(part, [tmp_path / "v.mp4"], bright, None, [0], range(12), frames)
+    video = VideoInfo(tmp_path / "v.mp4", 12, WIDTH, HEIGHT, 30.0)
+    pictures[flash] = 0
+    np.testing.assert_array_equal(list(read_parts(parts, 0, video)), pictures[..., 0] > 0)
+
+
+def bright(pictures) -> np.ndarray:
+    """A segmenter: what is bright."""
+    return (np.stack(pictures)[..., 0] > 128).view(np.uint8)
+
+
 # --- vote --------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.container import InputContainer
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.video import (
@@ -51,6 +52,61 @@ def test_any_frames_equal_sequential_decoding(counting, frames, kind):
         np.testing.assert_array_equal(picture, everything[frame])
         if kind == "rgb":
             assert abs(int(picture.mean()) - 4 * frame) <= 3
+
+
+class Counted:
+    """A video file that counts what is decoded of it, and how often it is sought in."""
+
+    __class__ = InputContainer  # to those who ask what it is
+
+    def __init__(self, container):
+        self.container, self.decoded, self.sought = container, 0, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.container.close()
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def seek(self, *args, **options):
+        self.sought += 1
+        self.container.seek(*args, **options)
+
+    def decode(self, stream):
+        for frame in self.container.decode(stream):
+            self.decoded += 1
+            yield frame
+
+
+@pytest.mark.parametrize(
+    ("frames", "sought", "decoded"),
+    [
+        (range(50), 1, 50),
+        (range(23, 31), 1, 11),
+        ([0, 8], 1, 9),
+        ([9, 10], 1, 11),
+        ([0, 49], 2, 11),
+        (range(5, 50, 10), 5, 30),
+    ],
+    ids=str,
+)
+def test_reading_costs_what_lies_between_a_key_frame_and_the_frame(
+    counting, monkeypatch, frames, sought, decoded
+):
+    """Key frames are every ten frames: what comes before the last of them is skipped."""
+    opened = []
+
+    def open_counted(*args, **options):
+        opened.append(Counted(av_open(*args, **options)))
+        return opened[-1]
+
+    av_open = av.open
+    monkeypatch.setattr(av, "open", open_counted)
+    list(read_frames(counting, frames))
+    assert [(file.sought, file.decoded) for file in opened] == [(sought, decoded)]
 
 
 def test_reading_past_the_end_names_the_frame(counting):

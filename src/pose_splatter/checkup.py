@@ -117,7 +117,7 @@ LATE = (
 )
 LATER = 0.03  # correlation by which they have to
 THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
-STAYS = 0.5  # share of the pixels that are ever the animal's, which always are
+STAYS = 0.5  # share of the pixels that are ever the animal's, which mostly are
 CHECKS = (
     *("configuration", "files", "videos", "cameras", "calibration", "pictures", "masks"),
     *("match", "agreement", "up", "size", "view", "heading", "synchronization"),
@@ -693,8 +693,11 @@ def _correlations(
 
 
 def _moves(sample: Sample) -> Bool[ndarray, " camera"]:
-    """Whether the animal leaves its place, by each camera's masks."""
-    often, ever = sample.masks.min(axis=0), sample.masks.max(axis=0)
+    """Whether the animal leaves its place, by each camera's masks.
+
+    Where it is in most frames, it is in the median picture too.
+    """
+    often, ever = np.median(sample.masks, axis=0), sample.masks.max(axis=0)
     return often.sum(axis=(1, 2)) < STAYS * ever.sum(axis=(1, 2))
 
 

@@ -581,13 +581,20 @@ def test_values_beside_the_cameras_hold_for_all(tmp_path):
         f"{name}:\n  K: {K[n].tolist()}\n  R: {R[n].tolist()}\n  T: {T[n].tolist()}\n"
         for n, name in enumerate(NAMES)
     )
-    own = f"  image_width: 64\n  dist: {D[3].tolist()}\n"  # of the last
+    own = f"  width: 64\n  distortion_coefficients: {D[3].tolist()}\n"  # of the last
     (tmp_path / "rig.yaml").write_text(text + own)
     cameras = read_cameras(tmp_path / "rig.yaml").cameras
     assert [camera.name for camera in cameras] == list(NAMES)
     assert [camera.size for camera in cameras] == [SIZE] * 3 + [(64, SIZE[1])]
     for camera, lens in zip(cameras, D[[0, 0, 0, 3]], strict=True):
         np.testing.assert_array_equal(camera.distortion, lens)
+
+
+def test_a_width_without_a_height(tmp_path):
+    path = write_plain_yaml(tmp_path)
+    path.write_text(path.read_text() + f"  image_width: {SIZE[0]}\n")
+    with pytest.raises(PoseSplatterError, match=r"camera west .*not both; write image_width and"):
+        read_cameras(path)
 
 
 def test_a_file_per_camera(tmp_path):

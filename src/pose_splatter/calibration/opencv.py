@@ -204,10 +204,16 @@ def _nested(content: dict[str, Any]) -> Parts:
     named = [(key, value) for key, value in content.items() if isinstance(value, dict)]
     listed = [(None, v) for value in content.values() if isinstance(value, list) for v in value]
     return [
-        (str(value["name"]) if "name" in value else key, content | value)
+        (str(value["name"]) if "name" in value else key, _without(content, value) | value)
         for key, value in named + listed
         if isinstance(value, dict) and _get(value, "K") is not None
     ]
+
+
+def _without(content: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What `own` does not say itself, under whatever name."""
+    said = {name for what, names in NAMES.items() if _get(own, what) is not None for name in names}
+    return {key: value for key, value in content.items() if _normal(key) not in said}
 
 
 def _stereo(content: dict[str, Any]) -> Parts:
@@ -251,6 +257,10 @@ def _camera(where: str, content: dict[str, Any], name: str | None) -> Calibrated
     if K[2, :2].any() and not K[:2, 2].any():
         K, R = K.T, numbers(where, "the rotation", R, (3, 3)).T
     width, height = _get(content, "width"), _get(content, "height")
+    if (width is None) != (height is None):
+        raise PoseSplatterError(
+            f"{where} has a width or a height, but not both; write image_width and image_height."
+        )
     distortion = _get(content, "distortion")
     if distortion is None and (unread := [key for key in content if LENS.search(_normal(key))]):
         raise PoseSplatterError(

@@ -71,6 +71,15 @@ def default_storage():
     ]
 
 
+def refuse_storage(path, key):
+    """Stop where jobs on GPUs, which share no folder with this one, would need a file of it."""
+    if default_storage():
+        raise WorkflowError(
+            f"{path}: {key} in config names a file of your own, which jobs cannot reach where results "
+            "lie in a storage; run on one machine or on Slurm, or leave the key out."
+        )
+
+
 def settings(kind, *keys):
     """A params function: the named settings of the recording, preset or experiment asked for."""
 
@@ -93,7 +102,7 @@ def section_of(kind, name):
 
 
 def existing(path, recording, key):
-    """A path of config: what rules make comes in time, what does not must be there, on every node."""
+    """A path of config: what rules make comes in time, what does not must be where Snakemake runs."""
     if path.startswith("results/"):
         return path
     if not os.path.exists(path):
@@ -313,6 +322,7 @@ def starting_point(wildcards):
         return EXPERIMENT.format(experiment=init_from) + "/checkpoint.pt"
     if init_from is None or source_experiment(init_from, config["experiments"]):
         return init_from or []
+    refuse_storage(init_from, "init_from")
     # A folder from elsewhere: its files, since a folder's own time says little of them.
     return [f"{init_from}/{name}" for name in RELEASE_FILES]
 
@@ -353,6 +363,8 @@ def encoder_weights(wildcards):
     path = config["embedding"]["weights"]
     if path is not None and not os.path.exists(path):
         raise WorkflowError(f"{path}: no such file; correct embedding: weights in config.")
+    if path is not None:
+        refuse_storage(path, "embedding: weights")
     return [] if path is None else path
 
 

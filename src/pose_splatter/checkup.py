@@ -112,9 +112,7 @@ class Checkup:
 
 CLEARLY = 0.1  # correlation by which another camera's masks go better with pictures
 RELATED = 0.25  # correlation of pictures and masks, at least
-LATE = (
-    10  # frames, by which masks are shifted against their pictures to see whether they fit better
-)
+LATE = 10  # frames by which masks are moved to see whether they fit their pictures better
 LATER = 0.03  # correlation by which they have to
 THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
 STAYS = 0.5  # share of the pixels that are ever the animal's, which mostly are
@@ -157,9 +155,8 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     if _fails(verdicts):
         return _stopped(verdicts, partial(_plain_sheet, sample, heldout, recording))
     matched = check_match(sample)
-    if matched.level != "error" and settings["masks"] != "auto":
-        moving = _moves(sample)
-        matched = _check_delays(settings, rig, description, frames, pictures, moving) or matched
+    if matched.level != "error" and made is None and settings["masks"] != "auto":
+        matched = _check_delays(settings, rig, description, frames, pictures) or matched
     verdicts += [matched, check_agreement(sample, heldout)]
     if _fails(verdicts):
         sheet = partial(_plain_sheet, sample, heldout, recording)
@@ -620,7 +617,6 @@ def _check_delays(
     description: RecordingDescription,
     frames: Sequence[int],
     pictures: Sequence[Pictures],
-    moving: Bool[ndarray, " camera"],
 ) -> Verdict | None:
     """Whether masks fit the pictures of some frames earlier or later better than their own."""
     source = description.source_frames
@@ -643,11 +639,14 @@ def _check_delays(
             return [0.0] * len(delays)
         return [_correlations([changes[steady]], [m[steady]]).item() for m in shown]
 
-    found = np.array(_each_camera(rig, fits))
+    try:
+        found = np.array(_each_camera(rig, fits))
+    except PoseSplatterError as error:
+        return _from_error("masks", error)
     best, where = found.max(axis=1), found.argmax(axis=1)
     # Where it would be better still further off, they are of something else.
     peaks = (best > RELATED) & (where > 0) & (where < 2 * most)
-    late = moving & peaks & (best > found[:, most] + LATER)
+    late = peaks & (best > found[:, most] + LATER)
     if not late.any():
         return None
     by = [f"{rig.names[c]} by {where[c] - most:+d}" for c in np.flatnonzero(late)]

@@ -87,6 +87,9 @@ def test_images_are_made_from_the_lock_and_the_library():
 def test_both_recipes_make_the_same_image():
     (image,) = re.findall(r"^From: (python:3\.11\.\d+-\w+)$", APPTAINER, re.MULTILINE)
     assert f"FROM {image}\n" in DOCKER, "the same, pinned"
+    (version,) = re.findall(r"cuda-nvcc-(\d+)-(\d+)", INSTALL)
+    assert f"CUDA_HOME=/usr/local/cuda-{'.'.join(version)}\n" in INSTALL
+    assert " rsync\n" in INSTALL, "of storages that are volumes"
     assert section("post").split() == ["sh", "/opt/pose-splatter/install.sh"]
     assert re.findall(r"^RUN (.*)$", DOCKER, re.MULTILINE) == ["sh /opt/pose-splatter/install.sh"]
     for name in ("CUDA_HOME", "TORCH_EXTENSIONS_DIR"):

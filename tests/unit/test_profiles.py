@@ -44,9 +44,38 @@ def test_the_gpu_profile_is_the_default_one_with_more_gpus():
     assert GPU["config"] == {"device": "cuda"}
 
 
-@pytest.mark.parametrize("resource", ["mem_mb", "runtime"])
-def test_jobs_without_numbers_get_the_same_everywhere(resource):
-    assert KUBERNETES["default-resources"][resource] == SLURM["default-resources"][resource]
+def test_what_kubernetes_needs():
+    """GPUs are given out by limits alone; jobs without a number get what they get on Slurm."""
+    ours = KUBERNETES["default-resources"]
+    assert ours.keys() == {"gpu_manufacturer", "mem_mb", "scale", "disk_mb", "here"}
+    assert (ours["gpu_manufacturer"], ours["scale"]) == ("nvidia", 0)
+    assert ours["mem_mb"] == SLURM["default-resources"]["mem_mb"]
+    assert KUBERNETES["executor"] == "kubernetes"
+    assert KUBERNETES["retries"] >= 1
+
+
+@pytest.mark.parametrize("profile", [SLURM, KUBERNETES], ids=["slurm", "kubernetes"])
+def test_few_jobs_run_where_snakemake_does(profile):
+    """`cores` does not say how many: with nodes, Snakemake counts none."""
+    assert profile["default-resources"]["here"] == 1
+    assert profile["set-resource-scopes"] == {"here": "local"}
+    assert profile["resources"]["here"] in (1, 4)
+
+
+def test_what_is_asked_for_is_what_rules_make():
+    """But for embeddings and releases, which are asked for by name."""
+    text = (ROOT / "rules/common.smk").read_text()
+    lists: dict[str, list[str]] = {}
+    exec(re.search(r"^OF_EXPERIMENT(?:.*\n)+?(?=\n\ndef )", text, re.MULTILINE)[0], lists)
+    outputs = "".join(
+        block
+        for rule in RULES.values()
+        for block in re.findall(r"    output:\n((?:  +.*\n)+?)    \w", rule)
+    )
+    for folder, asked in (("EXPERIMENT", "OF_EXPERIMENT"), ("APPLIED", "OF_APPLIED")):
+        made = re.findall(rf'f"{{{folder}}}/([^"]+)"', outputs)
+        wanted = {m for m in made if not m.startswith(("parts/", "embedding/", "release"))}
+        assert wanted == set(lists[asked])
 
 
 def test_resources_that_rules_name_grow_with_every_attempt():

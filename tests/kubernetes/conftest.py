@@ -1,4 +1,8 @@
-"""A Kubernetes API as far as jobs go: each pod is a process in an empty folder of its own."""
+"""A Kubernetes API as far as jobs go: each pod is a process in an empty folder of its own.
+
+What it cannot show: absolute paths, which lead to the same disk here, and what the plugin does when
+a container fails whose pod is still there (docs/cluster.md).
+"""
 
 import json
 import os

@@ -29,10 +29,14 @@ HERE = {"cameras", "vertical_lines", "images_part", "center_rotation", "crop", "
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A checkout: what git knows of is what pods get, beside the run's configuration."""
+    """A checkout: what git knows of is what pods get, beside the run's configuration.
+
+    As in a lab's, the recording is not among it.
+    """
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     workspace = Workspace.new(checkout)
+    (checkout / ".gitignore").write_text("resources\n")
     for command in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *command], cwd=workspace.folder, check=True)
     return workspace
@@ -82,13 +86,13 @@ def test_the_demo_runs_in_pods_and_loses_one(workspace, kubernetes, tmp_path):
     }
     assert set(rules.values()) == IN_PODS
     counts = pd.Series(rules).value_counts().to_dict()
-    assert counts == {**dict.fromkeys(IN_PODS, 1), **{"hull_moments": 3}} | dict.fromkeys(
-        ("hull_sum", "render_part", "metrics_part"), 2
-    ), "two parts each, and the one that was lost again"
+    two = dict.fromkeys(("hull_sum", "render_part", "metrics_part"), 2)
+    assert counts == dict.fromkeys(IN_PODS, 1) | two | {"hull_moments": 3}, "a part was lost"
     assert kubernetes.lost == ["hull_moments"]
     assert all(f"{rule}: " in said for rule in HERE | IN_PODS)
     for name, pod in kubernetes.pods.items():
         limits = pod.container["resources"]["limits"]
+        assert limits["ephemeral-storage"] == "100000M", "not what Snakemake guesses from inputs"
         assert limits.get("nvidia.com/gpu") == ("1" if rules[name] in ON_GPUS else None), rules
         (volume,) = (v for v in pod.container["volumeMounts"] if v["name"] == "pose-splatter")
         assert volume["mountPath"] == str(shared)
@@ -98,3 +102,16 @@ def test_the_demo_runs_in_pods_and_loses_one(workspace, kubernetes, tmp_path):
     assert (results / "logs/train/baseline.log").read_text()
     assert not list(results.rglob("parts/*")), "temporary parts are gone"
     assert not (workspace.folder / "results/experiments").exists(), "nothing of it is here"
+
+
+def test_a_file_that_pods_cannot_reach_is_refused(workspace, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    run = workspace.run(
+        "results/experiments/baseline/demo/embedding/embedding.npy",
+        dry=True,
+        overrides={"embedding": {"encoder": "resnet18", "weights": str(weights)}},
+        options=["--default-storage-provider", "fs", "--default-storage-prefix", str(tmp_path)],
+    )
+    assert run.code != 0
+    assert f"{weights}: embedding: weights in config names a file of your own" in run.output

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,18 @@ class Workspace:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         return Workspace(folder)
 
-    def command(self, *targets: str, dry: bool = False, overrides: dict | None = None) -> list[str]:
+    def command(
+        self,
+        *targets: str,
+        dry: bool = False,
+        overrides: dict | None = None,
+        options: Sequence[str] = (),
+    ) -> list[str]:
         extra = self.folder / "overrides.yaml"
         extra.write_text(yaml.safe_dump(overrides or {}))
         return [
             *(sys.executable, "-m", "snakemake", "--cores", "2", *(["--dry-run"] if dry else [])),
+            *options,
             *("--configfile", "config/config.yaml", str(SMALL), str(extra), "--", *targets),
         ]
 
@@ -64,10 +71,16 @@ class Workspace:
     def environment(self) -> dict[str, str]:
         return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
-    def run(self, *targets: str, dry: bool = False, overrides: dict | None = None) -> Run:
+    def run(
+        self,
+        *targets: str,
+        dry: bool = False,
+        overrides: dict | None = None,
+        options: Sequence[str] = (),
+    ) -> Run:
         """Ask Snakemake for targets, everything by default, with `overrides` over the config."""
         done = subprocess.run(
-            self.command(*targets, dry=dry, overrides=overrides),
+            self.command(*targets, dry=dry, overrides=overrides, options=options),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -69,6 +69,12 @@ GRID = 48  # voxels along the edge of the cube in which the animal is measured
 FITS, FITS_ROUGHLY = 0.75, 0.5  # agreement of masks and hull: above is ok, below is an error
 HELDOUT_FITS = 0.35  # the same of any one camera, for which a held-out one's hull is too large
 COVERED = 0.85  # share of a held-out camera's mask that others' hull covers, however large it is
+CLEARLY = 0.1  # correlation by which another camera's masks go better with pictures
+RELATED = 0.25  # correlation of pictures and masks, at least
+LATE = 10  # frames by which masks are moved to see whether they fit their pictures better
+LATER = 0.03  # correlation by which they have to
+THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
+STAYS = 0.5  # share of the pixels that are ever the animal's, which mostly are
 NO_MASK = 0.02  # share of pixels neither dark nor bright: more of them are no mask
 RAGGED = 0.1  # share of a mask outside its largest piece
 CUT_OFF, MOSTLY_CUT_OFF = 0.1, 0.5  # share of frames whose mask reaches the picture's edge
@@ -110,12 +116,6 @@ class Checkup:
         return any(verdict.level == "error" for verdict in self.verdicts)
 
 
-CLEARLY = 0.1  # correlation by which another camera's masks go better with pictures
-RELATED = 0.25  # correlation of pictures and masks, at least
-LATE = 10  # frames by which masks are moved to see whether they fit their pictures better
-LATER = 0.03  # correlation by which they have to
-THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
-STAYS = 0.5  # share of the pixels that are ever the animal's, which mostly are
 CHECKS = (
     *("configuration", "files", "videos", "cameras", "calibration", "pictures", "masks"),
     *("match", "agreement", "up", "size", "view", "heading", "synchronization"),
@@ -758,15 +758,13 @@ def check_agreement(sample: Sample, heldout: Sequence[str]) -> Verdict:
             "animal",
             "use frames: in config to choose those in which they do, or leave a camera out",
         )
-    per_camera = np.array(
-        [v[np.isfinite(v)].mean() if np.isfinite(v).any() else 0 for v in values.T]
-    )
+    per_camera = np.nan_to_num([_mean(v) for v in values.T])
     overall = float(per_camera[observed].mean())
     listed = ", ".join(f"{n} {v:.2f}" for n, v in zip(rig.names, per_camera, strict=True))
     told = f"mask and hull overlap by {overall:.2f} (IoU; {listed})"
     culprits = [] if overall > 0.85 else find_culprits(masks, rig)
     if overall >= FITS and not culprits and per_camera.min() > HELDOUT_FITS:
-        outside = np.nanmean(coverage(masks, rig, observed), axis=0) < COVERED
+        outside = np.array([_mean(share) for share in coverage(masks, rig, observed).T]) < COVERED
         outside[observed] = False
         if outside.any():
             return _reaching_out(_named(rig, outside), told)

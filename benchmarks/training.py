@@ -4,8 +4,8 @@
 
 The plain way (benchmarks/plain/recipe.py) trains for so many minutes. Ours, the demo's `baseline`
 with the settings of short trainings (SHORT), is trained for 1, 2, 4, ... epochs until it is as good
-in held-out IoU and in PSNR on the animal's box; then `baseline` as it is, once, for about as long as
-the plain way. Quality is that of every fifth test frame.
+in held-out IoU and in PSNR on the animal's box; then `baseline` as it is, once, for about as long
+as the plain way. Quality is that of every fifth test frame.
 """
 
 import argparse

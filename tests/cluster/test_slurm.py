@@ -5,7 +5,6 @@ Times are limits, not expectations: a run that hangs is killed, jobs and all.
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -200,14 +199,12 @@ def test_what_is_stopped_by_hand_cancels_its_jobs(untrained, slurm):
     run = untrained.start(CHECKPOINT, overrides={"chunks": 3})
 
     def is_running() -> bool:
-        submitted = "has been submitted" in untrained.output.read_text()
-        return submitted and [job.state for job in slurm.jobs()[before:]] == ["RUNNING"]
+        return [job.state for job in slurm.jobs()[before:]] == ["RUNNING"]
 
     wait_until(is_running, WAIT, "training does not start")
-    time.sleep(1)  # Snakemake loses a signal that comes while it is still busy with submitting
     run.send_signal(signal.SIGINT)
     done = untrained.finish(run, LIMIT)
-    assert done.code != 0, done.output
+    assert done.code != 0
     (job,) = slurm.jobs()[before:]
     assert job.state == "CANCELLED"
     assert not list((untrained.folder / ".snakemake/locks").glob("*")), "the folder is not locked"

@@ -26,6 +26,7 @@ import av
 import cv2
 import h5py
 import numpy as np
+from demo import configuration
 from numpy import ndarray
 from plain import preprocessing as plain
 from rows import Row
@@ -38,25 +39,20 @@ from pose_splatter.video import read_frames
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "resources/demo"
-CAMERAS = tuple("012345")
 PROCESSES = 2
 PARTS = tuple(f"{part}-of-{PROCESSES}" for part in range(1, PROCESSES + 1))
 GROWTH = 2  # how much larger than the demo the recording is
 SIZE = (1152, 1024)
 WARM_UP_FRAMES = 8
+# The workflow's own, so that a new setting reaches the scripts here too, at the original's sizes.
 SETTINGS = {
-    "cameras": CAMERAS,
-    "heldout_cameras": ["1", "5"],
-    "empty_masks": "error",
+    **configuration()["recordings"]["demo"],
+    **configuration()["presets"]["default"],
     "downsample": 4,
     "grid_size": 80,
     "tracking_grid": 80,
-    "ell": "auto",
-    "crop_coverage": 0.999,
-    "fill_color": "auto",
-    "smoothing": 1.5,
-    "split": [0.3333, 0.3333, 0.3334],
 }
+CAMERAS = tuple(SETTINGS["cameras"])
 LENGTH = 270.0  # mm, edge of the plain way's grid; ours measures its own
 OBSERVED = [n for n, name in enumerate(CAMERAS) if name not in SETTINGS["heldout_cameras"]]
 

@@ -24,14 +24,14 @@ from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
-from pose_splatter.frames import foreground
+from pose_splatter.frames import foreground, spread
 from pose_splatter.progress import track
 from pose_splatter.video import VideoInfo, probe, read_frames
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep masks as they are
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 MASKS = "masks"  # the array's name where the path does not say it and there are several
-SAMPLED, SAMPLED_WELL = 12, 200  # frames of a mask video looked at: first, and where all are black
+SAMPLED, MANY = 12, 200  # frames of a mask video looked at: first, and where they look wrong
 
 Kind = Literal["video", "pictures", "hdf5", "zarr", "coco"]
 
@@ -376,31 +376,38 @@ def write_mask_video(
 
 
 def check_masks(videos: Sequence[str | Path]) -> None:
-    """Look at frames of each mask video; refuse masks that are inverted, all on or all off."""
+    """Look at frames of each mask video; refuse masks that are inverted, all on or all off.
+
+    Key frames come first, since each is decoded without others. Masks that look wrong in them are
+    looked at better before they are refused.
+    """
     for path in videos:
-        n_frames = probe(path).n_frames
-        masks = _sample(path, n_frames, SAMPLED)
-        covered = np.array([mask.mean() for mask in masks])
-        edges = np.array([_edge(mask).mean() for mask in masks])
-        if covered.min() == 1:
-            raise PoseSplatterError(
-                f"{path}: the masks are white all over; make masks with the animal white on black."
-            )
-        if np.median(covered) > 0.5 and np.median(edges) > 0.5:
-            raise PoseSplatterError(
-                f"{path}: {np.median(covered):.0%} of a mask is white, its border too: the masks "
-                "seem inverted; make the animal white on black."
-            )
-        if not covered.any() and not any(m.any() for m in _sample(path, n_frames, SAMPLED_WELL)):
-            raise PoseSplatterError(
-                f"{path}: the masks are black in all frames looked at; make masks with the animal "
-                "white on black, or take the camera out of config."
-            )
+        info = probe(path)
+        every = range(info.n_frames)
+        for frames in spread(info.keys, SAMPLED), spread(every, SAMPLED), spread(every, MANY):
+            wrong = _what_is_wrong(map(foreground, read_frames(path, frames, "grey")))
+            if wrong is None:
+                break
+        else:
+            raise PoseSplatterError(f"{path}: {wrong}.")
 
 
-def _sample(path: str | Path, n_frames: int, count: int) -> list[UInt8[ndarray, "height width"]]:
-    frames = np.unique(np.linspace(0, n_frames - 1, count).round().astype(int)).tolist()
-    return [foreground(picture) for picture in read_frames(path, frames, "grey")]
+def _what_is_wrong(masks: Iterable[UInt8[ndarray, "height width"]]) -> str | None:
+    shares = np.array([(mask.mean(), _edge(mask).mean()) for mask in masks])
+    covered, edges = shares.T
+    if covered.min() == 1:
+        return "the masks are white all over; make masks with the animal white on black"
+    if np.median(covered) > 0.5 and np.median(edges) > 0.5:
+        return (
+            f"{np.median(covered):.0%} of a mask is white, its border too: the masks seem "
+            "inverted; make the animal white on black"
+        )
+    if not covered.any():
+        return (
+            "the masks are black in all frames looked at; make masks with the animal white on "
+            "black, or take the camera out of config"
+        )
+    return None
 
 
 def _edge(mask: UInt8[ndarray, "height width"]) -> UInt8[ndarray, " pixel"]:

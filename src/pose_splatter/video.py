@@ -13,6 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Int, UInt8
 from numpy import ndarray
@@ -41,7 +42,7 @@ class VideoInfo:
 
     Width and height are those of the picture as players show it. `late` are the numbers of frames
     that come later than the rate says, `missing` the number of frames that the file lists and does
-    not hold, because it was cut off.
+    not hold, because it was cut off, `keys` the numbers of frames that are decoded without others.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class VideoInfo:
     fps: float
     late: tuple[int, ...] = ()
     missing: int = 0
+    keys: tuple[int, ...] = (0,)
 
 
 @contextmanager
@@ -98,7 +100,14 @@ def probe(path: str | Path) -> VideoInfo:
             width, height = height, width
         rate = stream.average_rate or stream.guessed_rate or 0
         return VideoInfo(
-            Path(path), n_frames, width, height, float(rate), index.late(), index.missing
+            Path(path),
+            n_frames,
+            width,
+            height,
+            float(rate),
+            index.late(),
+            index.missing,
+            tuple(index.keys),
         )
 
 
@@ -273,6 +282,7 @@ def read_frames(
     with _opened(path) as (container, stream):
         index = _FrameIndex.of(path, container, stream)
         decoded: Iterator[VideoFrame] = iter(())
+        reformatter = VideoReformatter()  # kept: setting one up costs as much as a conversion
         position = len(index.times)
         for target in frames:
             key = index.key_frame(target)
@@ -287,7 +297,7 @@ def read_frames(
                     f"{path}: frame {target} cannot be decoded; copy or encode the video again, "
                     "or leave the frame out of the recording's frames in config."
                 )
-            yield _to_array(frame, kind)
+            yield _to_array(frame, kind, reformatter)
 
 
 @dataclass(frozen=True)
@@ -361,8 +371,13 @@ def _advance(
     return frame, position
 
 
-def _to_array(frame: VideoFrame, kind: Literal["rgb", "grey"]) -> UInt8[ndarray, "h w *channel"]:
-    picture = frame.to_ndarray(format="rgb24") if kind == "rgb" else _luma(frame)
+def _to_array(
+    frame: VideoFrame, kind: Literal["rgb", "grey"], reformatter: VideoReformatter
+) -> UInt8[ndarray, "h w *channel"]:
+    if kind == "rgb":
+        picture = reformatter.reformat(frame, format="rgb24").to_ndarray()
+    else:
+        picture = _luma(frame)
     matrix = _display_matrix(frame)
     return picture if matrix is None else _as_displayed(picture, matrix)
 

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.frames import spread
 from pose_splatter.progress import track
 from pose_splatter.video import probe, read_frames
 
@@ -60,12 +61,6 @@ def telling_pictures(
     _require_an_animal_that_moves(thumbnails[chosen], video)
     numbers = [sampled[n] for n in chosen]
     return np.stack(list(track(read_frames(video, numbers), "reading frames", len(numbers))))
-
-
-def spread(frames: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the frames, evenly spread."""
-    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    return [frames[place] for place in places]
 
 
 def thumbnail(picture: UInt8[ndarray, "height width 3"]) -> Float32[ndarray, "h w"]:

@@ -14,13 +14,12 @@ from numpy import ndarray
 from pose_splatter.cameras import CameraRig, filmed_rays, triangulate
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, create_h5, load_npz, open_h5
-from pose_splatter.frames import DEFLATE_LEVEL, mask_middles
+from pose_splatter.frames import DEFLATE_LEVEL, mask_middles, spread
 from pose_splatter.progress import track
 from pose_splatter.segmentation.background import (
     Background,
     background_of,
     read_scene,
-    spread,
     telling_pictures,
 )
 from pose_splatter.segmentation.floor import Floor, FloorViews, find_floor, load_floor

@@ -1,6 +1,6 @@
 """Time all preprocessing against the original's three passes, both in two processes.
 
-    python benchmarks/preprocessing.py [--frames 100] [--rounds 2]
+    python benchmarks/preprocessing.py [--frames 300] [--rounds 2]
 
 The recording is the demo's, enlarged to 1152x1024 and encoded anew in a temporary folder. Ours runs
 the workflow's own scripts, every one as its rule does; the plain way is plain/preprocessing.py,
@@ -420,7 +420,7 @@ def track_error(centers: ndarray, angles: ndarray, upright: ndarray) -> TrackErr
 # --- measuring ---------------------------------------------------------------------------------
 
 
-def measure(n_frames: int = 100, rounds: int = 2) -> list[Row]:
+def measure(n_frames: int = 300, rounds: int = 2) -> list[Row]:
     """Time both ways in turns on equal processes; print the stages of the fastest rounds."""
     # NumPy's own threads would only stand in each other's way: two processes fill two cores.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -453,7 +453,7 @@ def measure(n_frames: int = 100, rounds: int = 2) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     for row in measure(options.frames, options.rounds):

@@ -375,7 +375,7 @@ def _to_array(
     frame: VideoFrame, kind: Literal["rgb", "grey"], reformatter: VideoReformatter
 ) -> UInt8[ndarray, "h w *channel"]:
     if kind == "rgb":
-        picture = reformatter.reformat(frame, format="rgb24").to_ndarray()
+        picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     else:
         picture = _luma(frame)
     matrix = _display_matrix(frame)

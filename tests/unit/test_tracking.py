@@ -22,6 +22,7 @@ from pose_splatter.tracking import (
     save_track,
     tracking_grid,
 )
+from pose_splatter.video import read_frames
 
 from ..conftest import ring_rig, silhouettes, walking_balls, write_video
 
@@ -183,6 +184,32 @@ def test_up_from_mask_videos_of_a_tilted_rig(tmp_path):
         write_video(path, mask * np.uint8(255))
     up = estimate_up_from_masks(rig.rotated(tilt), paths, range(40))
     assert np.degrees(np.arccos(up @ tilt[:, 2])) < 2
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "expected"),
+    [
+        (9, [2, 6, 10, 14, 18, 22, 26, 30, 34]),  # as many key frames: those alone
+        (10, [2, 6, 10, 14, 18, 21, 25, 29, 33, 37]),  # fewer: spread over all frames
+    ],
+)
+def test_a_long_recording_is_sampled_at_its_key_frames(tmp_path, monkeypatch, n_samples, expected):
+    """Frame n of the recording is frame n - 2 of every video; frames 2 to 37 are asked for."""
+    rig, balls = ring_rig(4), walking_balls(40)
+    masks = np.stack([silhouettes(rig, frame, radius=22) for frame in balls], axis=1)
+    paths = [tmp_path / f"{camera}.mp4" for camera in range(4)]
+    for path, mask in zip(paths, masks, strict=True):
+        write_video(path, mask[2:] * np.uint8(255), gop=4)
+    read = []
+
+    def recording(path, frames, kind):
+        read.append([frame + 2 for frame in frames])
+        return read_frames(path, frames, kind)
+
+    monkeypatch.setattr("pose_splatter.tracking.read_frames", recording)
+    up = estimate_up_from_masks(rig, paths, range(2, 38), [-2] * 4, n_samples)
+    assert read == [expected] * 4
+    assert up @ [0, 0, 1] > 0.99
 
 
 def test_frames_that_one_observed_camera_misses_are_absent():

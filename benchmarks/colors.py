@@ -61,6 +61,7 @@ def load_scene(frame: int, size: int) -> Scene:
     rig = read_calibration(DEMO / "calibration.h5", tuple("012345"), width, height)
     rig = rig.subset(OBSERVED).downsampled(DOWNSAMPLE).rotated(upright)
     center = mask_center(masks, rig)
+    assert center is not None, "the demo's cameras all see the rat"
     grid = tracking_grid(masks, rig, center, size)
     projections = carving.index_projections(rig, grid, center, 0.0)
     counts = carving.carve(masks, projections, grid.shape, carving.candidate_views(len(rig)))

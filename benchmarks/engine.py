@@ -67,7 +67,7 @@ def make_empty_outputs(folder: Path) -> None:
         path = folder / name
         if not name.startswith("results/") or "/parts/" in name:
             continue
-        if path.suffix == ".zarr":
+        if path.suffix in ("", ".zarr"):  # a folder
             path.mkdir(parents=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

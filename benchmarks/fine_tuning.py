@@ -61,9 +61,9 @@ def main() -> None:
             name: f"results/experiments/{name}/training_log.csv" for name in ("scratch", "tuned")
         }
         command = [sys.executable, "-m", "snakemake", "--directory", folder, "--quiet", "all"]
-        command += ["--snakefile", ROOT / "Snakefile", *targets.values()]
-        command += ["--configfile", ROOT / "config/config.yaml", Path(folder, "study.yaml")]
-        subprocess.run([str(part) for part in command], check=True)
+        command += ["--snakefile", f"{ROOT}/Snakefile", *targets.values()]
+        command += ["--configfile", f"{ROOT}/config/config.yaml", f"{folder}/study.yaml"]
+        subprocess.run(command, check=True)
         logs = {name: pd.read_csv(Path(folder, path)) for name, path in targets.items()}
     best = logs["scratch"]["valid_loss"].min()
     print(f"best validation loss from scratch  {best:.4f}")

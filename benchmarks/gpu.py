@@ -134,13 +134,16 @@ def backend_differences(model: PoseSplatter, source: Recording) -> tuple[float, 
     outcomes = []
     for device in ("cpu", "cuda"):
         inputs = [part.detach().to(device).requires_grad_() for part in vars(gaussians).values()]
-        cameras = (
+        viewmats, Ks = (
             torch.from_numpy(part).float().to(device) for part in (rig.viewmats, rig.intrinsics)
         )
-        picture, alpha, _ = rasterization(*inputs, *cameras, rig.width, rig.height)
+        means, quats, scales, opacities, colors = inputs
+        picture, alpha, _ = rasterization(
+            means, quats, scales, opacities, colors, viewmats, Ks, rig.width, rig.height
+        )
         weights = torch.linspace(0, 1, picture.numel(), device=device).view_as(picture)
-        gradients = torch.autograd.grad((picture * weights).sum() + alpha.sum(), inputs)
-        outcomes.append((picture.detach().cpu(), [gradient.cpu() for gradient in gradients]))
+        found = torch.autograd.grad((picture * weights).sum() + alpha.sum(), inputs)
+        outcomes.append((picture.detach().cpu(), [gradient.cpu() for gradient in found]))
     (picture, gradients), (other, others) = outcomes
     shares = [
         float((one - two).abs().max() / one.abs().max())
@@ -170,7 +173,7 @@ def main() -> None:
     if device == "cpu":
         return
     print(f"{torch.cuda.max_memory_allocated() / 2**20:8.0f} MB at most on the GPU")
-    model.encoder = torch.compile(model.encoder, dynamic=True)
+    model.encoder = torch.compile(model.encoder, dynamic=True)  # type: ignore[assignment]
     train_steps(model, frames, device, options.precision, 10)
     print("with a compiled encoder:")
     report_steps(

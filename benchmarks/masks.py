@@ -210,7 +210,9 @@ def compare_codecs(folder: Path) -> None:
         path, times = folder / f"{codec}.mkv", [time.process_time()]
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=Fraction(30), options=options)
-            stream.height, stream.width, stream.pix_fmt = *masks[0].shape, "gray"
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width = masks[0].shape
+            stream.pix_fmt = "gray"
             for mask in masks:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(mask, format="gray")))
             container.mux(stream.encode())

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import av
 import cv2
@@ -89,11 +90,8 @@ def make_recording(pool: ProcessPoolExecutor, folder: Path, n_frames: int) -> Re
     enlarge_calibration(recording.calibration)
     for path in (recording.videos[0], recording.masks[0]):
         path.parent.mkdir(exist_ok=True)
-    jobs = [
-        pool.submit(enlarge_video, path, kind, n_frames)
-        for kind, paths in (("rgb", recording.videos), ("grey", recording.masks))
-        for path in paths
-    ]
+    jobs = [pool.submit(enlarge_video, path, "rgb", n_frames) for path in recording.videos]
+    jobs += [pool.submit(enlarge_video, path, "grey", n_frames) for path in recording.masks]
     for job in jobs:
         job.result()
     return recording
@@ -113,7 +111,7 @@ def enlarge_calibration(path: Path) -> None:
         file["camera_parameters/intrinsic"] = intrinsic - INTEGER_PIXEL_CENTRES
 
 
-def enlarge_video(path: Path, kind: str, n_frames: int) -> None:
+def enlarge_video(path: Path, kind: Literal["rgb", "grey"], n_frames: int) -> None:
     """Encode the demo's video of the same name anew, a key frame every 50 frames as there."""
     source = DEMO / path.relative_to(path.parents[1])
     options = {"crf": "20", "preset": "veryfast", "g": "50"}
@@ -121,7 +119,7 @@ def enlarge_video(path: Path, kind: str, n_frames: int) -> None:
         stream = container.add_stream("libx264", rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for picture in read_frames(source, range(n_frames), kind):
-            large = cv2.resize(picture, SIZE, interpolation=cv2.INTER_CUBIC)
+            large = np.asarray(cv2.resize(picture, SIZE, interpolation=cv2.INTER_CUBIC), np.uint8)
             frame = av.VideoFrame.from_ndarray(large, "rgb24" if kind == "rgb" else "gray")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

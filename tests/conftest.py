@@ -121,13 +121,13 @@ def balls_recording(source_frames: np.ndarray, angles: np.ndarray) -> Recording:
     rig = replace(rig, intrinsics=rig.intrinsics * np.array([0.5, 0.5, 1])[:, None])
     masks = np.stack([silhouettes(rig, frame, radius=25) for frame in balls])
     masks[2] = 0
-    images = np.where(masks[..., None] > 0, np.uint8([90, 140, 60]), np.uint8(255))
+    images = np.where(masks[..., None] > 0, np.array([90, 140, 60], np.uint8), np.uint8(255))
     return Recording(
         name="balls",
         store=FrameStore(zarr.array(images), zarr.array(masks), source_frames, rig.names, 1),
         rig=rig,
         track=Track(
-            visible=masks.any(axis=(1, 2, 3)),
+            visible=np.asarray(masks.any(axis=(1, 2, 3))),
             centers=balls.mean(axis=1),
             angles=angles,
             covs=np.tile(np.eye(3), (n_frames, 1, 1)),

@@ -116,6 +116,7 @@ def track_part(path: Path, study: Study, frames: range) -> None:
     rig, centers, angles = study.observed_rig, [], []
     for masks in read_masks(study.observed_masks, frames, study.downsample):
         middle = mask_center(masks, rig)
+        assert middle is not None, "the demo's cameras all see the rat"
         points = middle + all_positions(tracking_grid(masks, rig, middle, study.grid_size))
         center, cov = moments(points, visual_hull(masks, rig, points, len(rig) - 1))
         axis = np.linalg.eigh(cov)[1][:, -1]
@@ -126,8 +127,10 @@ def track_part(path: Path, study: Study, frames: range) -> None:
 
 def join_track(path: Path, parts: Sequence[Path]) -> None:
     tracks = [np.load(part) for part in parts]
-    joined = {key: np.concatenate([track[key] for track in tracks]) for key in tracks[0]}
-    np.savez(path, **joined)
+    centers, angles = (
+        np.concatenate([track[key] for track in tracks]) for key in ("centers", "angles")
+    )
+    np.savez(path, centers=centers, angles=angles)
 
 
 # --- second pass: crop -------------------------------------------------------------------------

@@ -128,7 +128,8 @@ def train_plain(recording: Recording, frames: range, seconds: float, seed: int =
     """Train for so many seconds, one random camera of one random frame a step."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    model = PlainPoseSplatter(recording.crop.grid.shape).train().to(memory_format=LAYOUT)
+    model = PlainPoseSplatter(recording.crop.grid.shape).train()
+    model.to(memory_format=LAYOUT)  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     dataset = FrameDataset([(recording, frames)])
     start, steps = time.monotonic(), 0
@@ -157,10 +158,10 @@ def render_plain(model: PlainPoseSplatter, recording: Recording, frame: int) -> 
     rig = recording.rig
     volume = carve_frame(recording, frame, recording.observed)
     gaussians = model.eval()(volume)
-    views = torch.from_numpy(rig.viewmats).float(), torch.from_numpy(rig.intrinsics).float()
+    viewmats, Ks = (torch.from_numpy(part).float() for part in (rig.viewmats, rig.intrinsics))
     pictures = []
     for camera in range(len(rig)):
-        view = (part[camera : camera + 1] for part in views)
-        rendering = render(gaussians, *view, rig.width, rig.height)
+        one = slice(camera, camera + 1)
+        rendering = render(gaussians, viewmats[one], Ks[one], rig.width, rig.height)
         pictures.append(torch.cat([rendering.images, rendering.alphas[..., None]], dim=-1)[0])
     return (torch.stack(pictures).clamp(0, 1) * 255).round().byte().numpy()

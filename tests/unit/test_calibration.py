@@ -590,6 +590,23 @@ def test_values_beside_the_cameras_hold_for_all(tmp_path):
         np.testing.assert_array_equal(camera.distortion, lens)
 
 
+def test_a_camera_with_a_size_of_its_own_beside_a_common_width_and_height(tmp_path):
+    """In maps, and with the cameras' names at the end of every name."""
+    nested = "image_width: 64\nimage_height: 48\n" + "".join(
+        f"{name}:\n  K: {K[n].tolist()}\n  R: {R[n].tolist()}\n  T: {T[n].tolist()}\n"
+        for n, name in enumerate(NAMES)
+    )
+    ended = "image_width: 64\nimage_height: 48\n" + "".join(
+        f"K_{name}: {K[n].tolist()}\nR_{name}: {R[n].tolist()}\nT_{name}: {T[n].tolist()}\n"
+        for n, name in enumerate(NAMES)
+    )
+    texts = (nested + "  image_size: [80, 60]\n", ended + f"size_{NAMES[-1]}: [80, 60]\n")
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.yaml").write_text(text)
+        cameras = read_cameras(tmp_path / f"{number}.yaml").cameras
+        assert [camera.size for camera in cameras] == [(64, 48)] * 3 + [(80, 60)]
+
+
 def test_a_width_without_a_height(tmp_path):
     path = write_plain_yaml(tmp_path)
     path.write_text(path.read_text() + f"  image_width: {SIZE[0]}\n")

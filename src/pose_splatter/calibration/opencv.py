@@ -212,7 +212,10 @@ def _nested(content: dict[str, Any]) -> Parts:
 
 def _without(content: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """What `own` does not say itself, under whatever name."""
-    said = {name for what, names in NAMES.items() if _get(own, what) is not None for name in names}
+    given = {what for what in NAMES if _get(own, what) is not None}
+    if "size" in given:
+        given |= {"width", "height"}
+    said = {name for what in given for name in NAMES[what]}
     return {key: value for key, value in content.items() if _normal(key) not in said}
 
 
@@ -248,7 +251,8 @@ def _ending(content: dict[str, Any], end: str) -> dict[str, Any]:
     """What is named with a camera's name at its end, by its name without that; and the size."""
     own = {key.removesuffix(end): value for key, value in content.items() if key.endswith(end)}
     sizes = {name: _get(content, name) for name in ("width", "height", "size")}
-    return {key: value for key, value in sizes.items() if value is not None} | own
+    common = {key: value for key, value in sizes.items() if value is not None}
+    return _without(common, own) | own
 
 
 def _camera(where: str, content: dict[str, Any], name: str | None) -> CalibratedCamera:

@@ -96,12 +96,6 @@ def _average_blocks(
     return np.where(mask[..., None] > 0, image, np.uint8(255)), mask
 
 
-def spread(frames: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the frames, spread evenly."""
-    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    return [frames[place] for place in places]
-
-
 def foreground(picture: UInt8[ndarray, "height width"]) -> UInt8[ndarray, "height width"]:
     """The mask (0 or 1) in a decoded picture of one: what is at least half bright."""
     return (picture >= 128).view(np.uint8)  # no copy: booleans are bytes of 0 or 1

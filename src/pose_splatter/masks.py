@@ -24,9 +24,9 @@ from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
-from pose_splatter.frames import foreground, spread
+from pose_splatter.frames import foreground
 from pose_splatter.progress import track
-from pose_splatter.video import VideoInfo, probe, read_frames
+from pose_splatter.video import VideoInfo, probe, read_frames, spread
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep masks as they are
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")

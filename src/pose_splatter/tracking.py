@@ -20,9 +20,9 @@ from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistort
 from pose_splatter.carving import VoxelGrid, candidate_views, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import load_npz, save_npz
-from pose_splatter.frames import FrameStore, foreground, mask_box, mask_middles, spread
+from pose_splatter.frames import FrameStore, foreground, mask_box, mask_middles
 from pose_splatter.progress import track
-from pose_splatter.video import probe, read_frames, shifted
+from pose_splatter.video import read_frames, sample, shifted
 
 THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this power
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
@@ -195,13 +195,10 @@ def estimate_up_from_masks(
 ) -> Float[ndarray, "3"]:
     """The floor's normal from the animal's path, sampled evenly over the mask videos.
 
-    `offsets` are the frames by which each camera is off, none if not given. In a long recording
-    only key frames are sampled, since each is decoded without others.
+    `offsets` are the frames by which each camera is off, none if not given.
     """
     offsets = offsets or [0] * len(masks)
-    keys = [key - offsets[0] for key in probe(masks[0]).keys]
-    keys = [key for key in keys if key in frames]
-    chosen = spread(keys if len(keys) >= n_samples else frames, n_samples)
+    chosen = shifted(sample(masks[0], shifted(frames, offsets[0]), n_samples), -offsets[0])
     streams = [
         read_frames(path, shifted(chosen, offset), "grey")
         for path, offset in zip(masks, offsets, strict=True)

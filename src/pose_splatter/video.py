@@ -270,6 +270,21 @@ def shifted(frames: Sequence[int], offset: int) -> Sequence[int]:
     return [frame + offset for frame in frames]
 
 
+def spread(frames: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the frames, spread evenly."""
+    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    return [frames[place] for place in places]
+
+
+def sample(path: str | Path, frames: Sequence[int], count: int) -> list[int]:
+    """At most `count` of a video's frames, spread evenly, that are cheap to read.
+
+    Where so many of them are key frames, those alone, since each is decoded without others.
+    """
+    keys = np.intersect1d(probe(path).keys, frames).tolist()
+    return spread(keys if len(keys) >= count else frames, count)
+
+
 def read_frames(
     path: str | Path, frames: Sequence[int], kind: Literal["rgb", "grey"] = "rgb"
 ) -> Iterator[UInt8[ndarray, "height width *channel"]]:

@@ -19,9 +19,8 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.frames import spread
 from pose_splatter.progress import track
-from pose_splatter.video import probe, read_frames
+from pose_splatter.video import probe, read_frames, sample, spread
 
 SAMPLED, CHOSEN = 240, 60  # frames looked at, and those of them that the background is made of
 SCENE_FRAMES = 30  # of a video of the empty scene
@@ -54,7 +53,7 @@ def telling_pictures(
     Raises PoseSplatterError where nothing moves, or nearly everything does: the animal must move
     and the camera must not.
     """
-    sampled = spread(frames, SAMPLED)
+    sampled = sample(video, frames, SAMPLED)
     looked = track(read_frames(video, sampled), "looking at frames", len(sampled))
     thumbnails = np.stack([thumbnail(picture) for picture in looked])
     chosen = sorted(most_different(thumbnails, CHOSEN))

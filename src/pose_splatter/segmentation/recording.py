@@ -14,7 +14,7 @@ from numpy import ndarray
 from pose_splatter.cameras import CameraRig, filmed_rays, triangulate
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, create_h5, load_npz, open_h5
-from pose_splatter.frames import DEFLATE_LEVEL, mask_middles, spread
+from pose_splatter.frames import DEFLATE_LEVEL, mask_middles
 from pose_splatter.progress import track
 from pose_splatter.segmentation.background import (
     Background,
@@ -33,7 +33,7 @@ from pose_splatter.segmentation.foreground import (
 )
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.video import VideoInfo, read_frames, shifted
+from pose_splatter.video import VideoInfo, read_frames, shifted, spread
 
 Pictures = Sequence[UInt8[ndarray, "height width 3"]]
 Segmenter = Callable[[Pictures], UInt8[ndarray, "camera height width"]]

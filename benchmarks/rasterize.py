@@ -196,7 +196,9 @@ def main() -> None:
             if n <= options.reference_limit:
                 reference = run_pass(plain, inputs, *view)
                 line += f"{1000 * reference.seconds:11.0f}{reference.seconds / median(passes):8.0f}"
-                line += f"   {Agreement.of(passes[0], reference)}"
+                agreement = Agreement.of(passes[0], reference)
+                agreement.check()
+                line += f"   {agreement}"
             print(line, flush=True)
 
 

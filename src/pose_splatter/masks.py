@@ -26,7 +26,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import foreground
 from pose_splatter.progress import track
-from pose_splatter.video import VideoInfo, probe, read_frames, spread
+from pose_splatter.video import VideoInfo, cheap_frames, probe, read_frames, spread
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep masks as they are
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
@@ -378,13 +378,11 @@ def write_mask_video(
 def check_masks(videos: Sequence[str | Path]) -> None:
     """Look at frames of each mask video; refuse masks that are inverted, all on or all off.
 
-    Key frames come first, since each is decoded without others. Masks that look wrong in them are
-    looked at better before they are refused.
+    Masks that look wrong in a few frames are looked at in many before they are refused.
     """
     for path in videos:
-        info = probe(path)
-        every = range(info.n_frames)
-        for frames in spread(info.keys, SAMPLED), spread(every, SAMPLED), spread(every, MANY):
+        every = range(probe(path).n_frames)
+        for frames in cheap_frames(path, every, SAMPLED), spread(every, MANY):
             wrong = _what_is_wrong(map(foreground, read_frames(path, frames, "grey")))
             if wrong is None:
                 break

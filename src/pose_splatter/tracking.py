@@ -22,7 +22,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import load_npz, save_npz
 from pose_splatter.frames import FrameStore, foreground, mask_box, mask_middles
 from pose_splatter.progress import track
-from pose_splatter.video import read_frames, sample, shifted
+from pose_splatter.video import cheap_frames, read_frames, shifted
 
 THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this power
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
@@ -195,10 +195,11 @@ def estimate_up_from_masks(
 ) -> Float[ndarray, "3"]:
     """The floor's normal from the animal's path, sampled evenly over the mask videos.
 
-    `offsets` are the frames by which each camera is off, none if not given.
+    In a long recording the samples are key frames of the first video. `offsets` are the frames by
+    which each camera is off, none if not given.
     """
     offsets = offsets or [0] * len(masks)
-    chosen = shifted(sample(masks[0], shifted(frames, offsets[0]), n_samples), -offsets[0])
+    chosen = shifted(cheap_frames(masks[0], shifted(frames, offsets[0]), n_samples), -offsets[0])
     streams = [
         read_frames(path, shifted(chosen, offset), "grey")
         for path, offset in zip(masks, offsets, strict=True)

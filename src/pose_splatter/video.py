@@ -42,7 +42,7 @@ class VideoInfo:
 
     Width and height are those of the picture as players show it. `late` are the numbers of frames
     that come later than the rate says, `missing` the number of frames that the file lists and does
-    not hold, because it was cut off, `keys` the numbers of frames that are decoded without others.
+    not hold, because it was cut off, `keys` the numbers of key frames, which are decoded alone.
     """
 
     path: Path
@@ -276,13 +276,17 @@ def spread(frames: Sequence[int], count: int) -> list[int]:
     return [frames[place] for place in places]
 
 
-def sample(path: str | Path, frames: Sequence[int], count: int) -> list[int]:
-    """At most `count` of a video's frames, spread evenly, that are cheap to read.
+def cheap_frames(path: str | Path, frames: Sequence[int], count: int) -> list[int]:
+    """At most `count` of a video's frames, spread evenly: key frames, if there are enough.
 
-    Where so many of them are key frames, those alone, since each is decoded without others.
+    A key frame is decoded without others. Those before frames that are spread evenly are enough
+    where they are a third of `count`: many in a long video, unless it has few or they cluster.
     """
-    keys = np.intersect1d(probe(path).keys, frames).tolist()
-    return spread(keys if len(keys) >= count else frames, count)
+    spaced = spread(frames, count)
+    info = probe(path)
+    places = np.searchsorted(info.keys, spaced, side="right") - 1
+    before = np.intersect1d(np.array(info.keys)[places.clip(0)], frames).tolist()
+    return before if 3 * len(before) >= count else spaced
 
 
 def read_frames(
@@ -297,7 +301,7 @@ def read_frames(
     with _opened(path) as (container, stream):
         index = _FrameIndex.of(path, container, stream)
         decoded: Iterator[VideoFrame] = iter(())
-        reformatter = VideoReformatter()  # kept: setting one up costs as much as a conversion
+        reformatter = VideoReformatter()  # kept: setting one up costs more than a conversion
         position = len(index.times)
         for target in frames:
             key = index.key_frame(target)

@@ -1,7 +1,4 @@
-"""Benchmarks run, small: each holds our way against the plain one, and would say if they differ.
-
-Those that take the whole demo's results (training, inference, memory) are only type-checked.
-"""
+"""Benchmarks run, small; those that take minutes or the demo's results are type-checked only."""
 
 import re
 import subprocess

@@ -346,3 +346,22 @@ def test_masks_inverted_all_on_all_off(tmp_path, truth, change, message):
         check_masks([tmp_path / "good.mp4", tmp_path / "bad.mp4"])
     assert "bad.mp4" in str(error.value)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("gop", "right", "message"),
+    [
+        (30, range(0, 1), "the masks seem inverted"),  # one key frame, and it alone is right
+        (5, range(0, 1), "the masks seem inverted"),
+        (5, [n for n in range(30) if n % 5], None),  # key frames alone are wrong
+    ],
+)
+def test_few_frames_do_not_decide_on_masks(tmp_path, truth, gop, right, message):
+    masks = np.concatenate([truth[0]] * 5)[:30]
+    masks = np.stack([mask if n in right else 1 - mask for n, mask in enumerate(masks)])
+    write_video(tmp_path / "m.mp4", masks * np.uint8(255), gop=gop)
+    if message is None:
+        check_masks([tmp_path / "m.mp4"])
+    else:
+        with pytest.raises(PoseSplatterError, match=message):
+            check_masks([tmp_path / "m.mp4"])

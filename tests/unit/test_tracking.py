@@ -189,26 +189,28 @@ def test_up_from_mask_videos_of_a_tilted_rig(tmp_path):
 @pytest.mark.parametrize(
     ("n_samples", "expected"),
     [
-        (9, [2, 6, 10, 14, 18, 22, 26, 30, 34]),  # as many key frames: those alone
-        (10, [2, 6, 10, 14, 18, 21, 25, 29, 33, 37]),  # fewer: spread over all frames
+        (12, [6, 10, 14, 18, 22, 26, 30, 34]),  # key frames of the first video, in every camera
+        (30, [*range(6, 38, 2)]),  # too few key frames for that: all that are asked for
     ],
 )
-def test_a_long_recording_is_sampled_at_its_key_frames(tmp_path, monkeypatch, n_samples, expected):
-    """Frame n of the recording is frame n - 2 of every video; frames 2 to 37 are asked for."""
+def test_a_long_recording_is_sampled_at_key_frames(tmp_path, monkeypatch, n_samples, expected):
+    """Of 40 frames the first camera's video starts with frame 2, and every second is used."""
     rig, balls = ring_rig(4), walking_balls(40)
     masks = np.stack([silhouettes(rig, frame, radius=22) for frame in balls], axis=1)
-    paths = [tmp_path / f"{camera}.mp4" for camera in range(4)]
-    for path, mask in zip(paths, masks, strict=True):
-        write_video(path, mask[2:] * np.uint8(255), gop=4)
+    paths, starts = [tmp_path / f"{camera}.mp4" for camera in range(4)], [2, 0, 5, 2]
+    for path, mask, start, gop in zip(paths, masks, starts, [4, 4, 10, 7], strict=True):
+        write_video(path, mask[start:] * np.uint8(255), gop=gop)
     read = []
 
-    def recording(path, frames, kind):
-        read.append([frame + 2 for frame in frames])
+    def noted(path, frames, kind):
+        read.append(list(frames))
         return read_frames(path, frames, kind)
 
-    monkeypatch.setattr("pose_splatter.tracking.read_frames", recording)
-    up = estimate_up_from_masks(rig, paths, range(2, 38), [-2] * 4, n_samples)
-    assert read == [expected] * 4
+    monkeypatch.setattr("pose_splatter.tracking.read_frames", noted)
+    up = estimate_up_from_masks(
+        rig, paths, range(6, 38, 2), [-start for start in starts], n_samples
+    )
+    assert read == [[frame - start for frame in expected] for start in starts]
     assert up @ [0, 0, 1] > 0.99
 
 

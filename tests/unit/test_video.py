@@ -13,12 +13,14 @@ from av.container import InputContainer
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.video import (
     RecordingDescription,
+    cheap_frames,
     describe_recording,
     load_description,
     probe,
     read_frames,
     save_description,
     shifted,
+    spread,
 )
 
 from ..conftest import write_video
@@ -390,3 +392,15 @@ def test_offsets_leave_the_frames_that_all_cameras_have(counting, offsets, frame
 def test_offsets_that_leave_nothing(counting):
     with pytest.raises(PoseSplatterError, match="0 frames are used"):
         describe_recording([counting] * 2, [], offsets=[0, 60])
+
+
+def test_frames_that_are_cheap_to_read(tmp_path):
+    """Key frames where there are enough of them, spread evenly; else what is spread evenly."""
+    pictures = np.full((60, 32, 48), 100, np.uint8)  # a cut would be a key frame too
+    write_video(tmp_path / "v.mp4", pictures, gop=6)
+    assert probe(tmp_path / "v.mp4").keys == tuple(range(0, 60, 6))
+    assert cheap_frames(tmp_path / "v.mp4", range(60), 30) == [*range(0, 60, 6)]
+    assert cheap_frames(tmp_path / "v.mp4", range(60), 31) == spread(range(60), 31)
+    assert cheap_frames(tmp_path / "v.mp4", range(60), 4) == [0, 18, 36, 54]
+    assert cheap_frames(tmp_path / "v.mp4", range(20, 60), 4) == [30, 42, 54]  # 18 is not asked for
+    assert cheap_frames(tmp_path / "v.mp4", range(1, 60, 7), 4) == spread(range(1, 60, 7), 4)

@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.progress import track
-from pose_splatter.video import probe, read_frames, sample, spread
+from pose_splatter.video import probe, read_frames, spread
 
 SAMPLED, CHOSEN = 240, 60  # frames looked at, and those of them that the background is made of
 SCENE_FRAMES = 30  # of a video of the empty scene
@@ -53,7 +53,7 @@ def telling_pictures(
     Raises PoseSplatterError where nothing moves, or nearly everything does: the animal must move
     and the camera must not.
     """
-    sampled = sample(video, frames, SAMPLED)
+    sampled = spread(frames, SAMPLED)
     looked = track(read_frames(video, sampled), "looking at frames", len(sampled))
     thumbnails = np.stack([thumbnail(picture) for picture in looked])
     chosen = sorted(most_different(thumbnails, CHOSEN))

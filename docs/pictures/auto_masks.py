@@ -1,6 +1,6 @@
 """Draw the picture of docs/masks.md: masks: auto in the scene `light` of benchmarks/masks.py.
 
-From the project's folder, in a minute or two: python docs/pictures/masks.py
+From the project's folder, in a minute or two: python docs/pictures/auto_masks.py
 """
 
 import sys

@@ -44,7 +44,7 @@ from pose_splatter.consistency import (
 from pose_splatter.contact_sheet import FRAMES, plot_contact_sheet
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, foreground, prepare_frame
-from pose_splatter.masks import find_masks, read_masks
+from pose_splatter.masks import MaskFault, border_of, find_fault, find_masks, read_masks
 from pose_splatter.paths import CAMERA, files_of, with_camera
 from pose_splatter.segmentation.foreground import ForegroundSettings, segment
 from pose_splatter.segmentation.network import SaliencyNetwork
@@ -58,6 +58,7 @@ from pose_splatter.video import (
     probe,
     read_frames,
     shifted,
+    spread,
 )
 
 SAMPLES = 12  # frames that are looked at, evenly spread
@@ -76,6 +77,9 @@ LATER = 0.03  # correlation by which they have to
 THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
 STAYS = 0.5  # share of the pixels that are ever the animal's, which mostly are
 NO_MASK = 0.02  # share of pixels neither dark nor bright: more of them are no mask
+GREY = MaskFault(
+    "is grey in part, not black and white", "give masks under masks, not pictures or probabilities"
+)
 RAGGED = 0.1  # share of a mask outside its largest piece
 CUT_OFF, MOSTLY_CUT_OFF = 0.1, 0.5  # share of frames whose mask reaches the picture's edge
 ROUND = 0.15  # elongation below which a heading is a guess
@@ -510,7 +514,7 @@ def _look(
 ) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"], float, float, float]:
     """A frame's small picture and mask, and the mask's shares: set, set at the edge, grey."""
     raw = foreground(mask_picture)
-    border = np.concatenate([raw[0], raw[-1], raw[:, 0], raw[:, -1]])
+    border = border_of(raw)
     grey = ((mask_picture > 64) & (mask_picture < 192)).mean()
     if maps is not None:
         picture = cv2.remap(picture, *maps, cv2.INTER_LINEAR)
@@ -548,35 +552,21 @@ def _check_pictures(sample: Sample) -> Verdict:
 
 def check_masks(sample: Sample) -> list[Verdict]:
     """Masks are there, the animal is white, and they are neither noise nor grey."""
-    covered, border, rig = sample.covered, sample.border, sample.rig
-    usual, around = np.median(covered, axis=0), np.median(border, axis=0)
-    number = len(sample.frames)
+    faults = [
+        find_fault(covered, border)
+        for covered, border in zip(sample.covered.T, sample.border.T, strict=True)
+    ]
+    usual = np.median(sample.covered, axis=0)
+    wrong = {
+        fault: np.array([other == fault for other in faults])
+        for fault in dict.fromkeys(faults)
+        if fault
+    } | {GREY: (np.median(sample.grey, axis=0) > NO_MASK) & (usual < 1)}
     found = []
-    for wrong, message, fix in (
-        (
-            covered.min(axis=0) == 1,
-            "is white all over",
-            "make masks with the animal white on black",
-        ),
-        (
-            (usual > 0.5) & (around > 0.5) & (covered.min(axis=0) < 1),
-            f"is white around a black animal ({usual.max():.0%} of the picture): it is inverted",
-            "make the animal white on black (ffmpeg -i IN -vf negate OUT)",
-        ),
-        (
-            ~covered.any(axis=0),
-            f"is black in all {number} frames looked at",
-            "make the masks again, or take the camera out of cameras",
-        ),
-        (
-            (np.median(sample.grey, axis=0) > NO_MASK) & (usual < 1),
-            "is grey in part, not black and white",
-            "give masks under masks, not pictures or probabilities",
-        ),
-    ):
-        if wrong.any():
-            what = f"the mask of {_named(rig, wrong)} {message}"
-            found.append(Verdict("masks", "error", what, fix))
+    for fault, cameras in wrong.items():
+        if cameras.any():
+            what = f"the mask of {_named(sample.rig, cameras)} {fault.what}"
+            found.append(Verdict("masks", "error", what, fault.fix))
     return found or [_judge_masks(sample)]
 
 
@@ -1009,7 +999,7 @@ def draw_sheet(sample: Sample, animal: Track, heldout: Sequence[str], title: str
     order = np.flatnonzero(animal.visible)
     order = order if len(order) else np.flatnonzero(sample.seen.any(axis=1))
     order = order if len(order) else np.arange(len(sample.frames))
-    chosen = [int(n) for n in order[np.unique(np.linspace(0, len(order) - 1, FRAMES).astype(int))]]
+    chosen = spread(order.tolist(), FRAMES)
     observed = sample.observed(heldout)
     hulls = np.stack([hull_views(sample.masks[n], sample.rig, observed)[0] for n in chosen])
     reach = float(np.nanmax(animal.radii)) if animal.visible.any() else 0.0

@@ -35,7 +35,7 @@ from pose_splatter.plots import (
 )
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
-from pose_splatter.video import read_frames, shifted
+from pose_splatter.video import read_frames, shifted, spread
 
 FRAMES = 4
 HEADINGS = 24  # arrows along the path
@@ -53,7 +53,7 @@ def sample_frames(animal: Track, count: int = FRAMES) -> list[int]:
         raise PoseSplatterError(
             "no frame shows the animal in all observed cameras; check masks and calibration."
         )
-    return sorted({int(seen[n]) for n in np.linspace(0, len(seen) - 1, count).round().astype(int)})
+    return spread(seen.tolist(), count)
 
 
 def read_pictures(
@@ -255,9 +255,7 @@ def _draw_path(axis: Axes, animal: Track, store: FrameStore) -> None:
     shown = axis.scatter(
         path[:, 0], path[:, 1], c=store.source_frames[seen], cmap="viridis", s=10, linewidths=0
     )
-    chosen = (
-        seen[np.linspace(0, len(seen) - 1, HEADINGS).round().astype(int)] if len(seen) else seen
-    )
+    chosen = spread(seen.tolist(), HEADINGS)
     axis.quiver(
         *animal.centers[chosen, :2].T,
         np.cos(animal.angles[chosen]),

@@ -27,6 +27,7 @@ from pose_splatter.splats import (
     write_points,
     write_splats,
 )
+from pose_splatter.video import spread
 
 MIN_OPACITY = 1 / 255  # rasterizers draw nothing fainter: leaving it out changes no picture
 POINT_OPACITY = 0.1  # fainter Gaussians are a haze around the animal, not points of it
@@ -43,8 +44,7 @@ def choose_frames(
     numbers in the video. Raises PoseSplatterError where the recording has none of these.
     """
     if isinstance(frames, str):
-        spaced = np.linspace(test.start, test.stop - 1, min(count, len(test)))
-        return [int(index) for index in spaced.round()]
+        return spread(test, count)
     return frame_indices(source_frames, frames, "config: export: frames")
 
 

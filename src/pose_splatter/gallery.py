@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 from matplotlib import pyplot as plt
@@ -26,6 +25,7 @@ from pose_splatter.plots import (
 )
 from pose_splatter.progress import track
 from pose_splatter.rendering import render_rgba
+from pose_splatter.video import spread
 
 EVENLY_SPACED = 5
 GRID_ROWS = 10  # at most: a picture of more is neither looked at nor, in the end, drawn
@@ -86,8 +86,8 @@ def choose_frames(
         where = "config: visualization: frames"
         return dict.fromkeys(frame_indices(store.source_frames, wanted, where), "")
     scores = frame_scores(metrics)
-    places = np.linspace(0, len(scores) - 1, EVENLY_SPACED).round().astype(int)
-    chosen = dict.fromkeys(scores.index[places], "") | {scores.idxmin(): "the worst one"}
+    spaced = spread(scores.index.tolist(), EVENLY_SPACED)
+    chosen = dict.fromkeys(spaced, "") | {scores.idxmin(): "the worst one"}
     return {int(frame): chosen[frame] for frame in sorted(chosen)}
 
 
@@ -123,8 +123,7 @@ def plot_shots(
     """
     if len(shots) > GRID_ROWS:
         title += f": {GRID_ROWS} of {len(shots)} chosen frames, evenly spread"
-        places = np.linspace(0, len(shots) - 1, GRID_ROWS).round().astype(int)
-        shots = [shots[place] for place in places]
+        shots = spread(shots, GRID_ROWS)
     figure = plt.figure(figsize=(1.6 * len(cameras) + 0.6, 3.3 * len(shots) + 0.8))
     parts = figure.subfigures(len(shots), 1, squeeze=False)[:, 0]
     figure.set_layout_engine("constrained")

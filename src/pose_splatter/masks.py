@@ -19,7 +19,7 @@ import cv2
 import h5py
 import numpy as np
 import zarr
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
@@ -375,6 +375,24 @@ def write_mask_video(
 # --- checking ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class MaskFault:
+    """What is wrong with the masks of a camera ("is ..."), and what to do about it."""
+
+    what: str
+    fix: str
+
+
+WHITE = MaskFault("is white all over", "make masks with the animal white on black")
+INVERTED = MaskFault(
+    "is white around a black animal: it is inverted",
+    "make the animal white on black (ffmpeg -i IN -vf negate OUT)",
+)
+BLACK = MaskFault(
+    "is black in all frames looked at", "make the masks again, or take the camera out of cameras"
+)
+
+
 def check_masks(videos: Sequence[str | Path]) -> None:
     """Look at frames of each mask video; refuse masks that are inverted, all on or all off.
 
@@ -382,31 +400,31 @@ def check_masks(videos: Sequence[str | Path]) -> None:
     """
     for path in videos:
         every = range(probe(path).n_frames)
-        for frames in cheap_frames(path, every, SAMPLED), spread(every, MANY):
-            wrong = _what_is_wrong(map(foreground, read_frames(path, frames, "grey")))
-            if wrong is None:
-                break
-        else:
-            raise PoseSplatterError(f"{path}: {wrong}.")
+        few, many = cheap_frames(path, every, SAMPLED), spread(every, MANY)
+        fault = _fault_in(path, few) and _fault_in(path, many)
+        if fault:
+            raise PoseSplatterError(f"{path}: the mask {fault.what}; {fault.fix}.")
 
 
-def _what_is_wrong(masks: Iterable[UInt8[ndarray, "height width"]]) -> str | None:
-    shares = np.array([(mask.mean(), _edge(mask).mean()) for mask in masks])
-    covered, edges = shares.T
+def _fault_in(path: str | Path, frames: Sequence[int]) -> MaskFault | None:
+    masks = map(foreground, read_frames(path, frames, "grey"))
+    shares = np.array([(mask.mean(), border_of(mask).mean()) for mask in masks])
+    return find_fault(*shares.T)
+
+
+def find_fault(
+    covered: Float[ndarray, " frame"], border: Float[ndarray, " frame"]
+) -> MaskFault | None:
+    """What is wrong with a camera's masks, by the shares of all and of outermost pixels set."""
     if covered.min() == 1:
-        return "the masks are white all over; make masks with the animal white on black"
-    if np.median(covered) > 0.5 and np.median(edges) > 0.5:
-        return (
-            f"{np.median(covered):.0%} of a mask is white, its border too: the masks seem "
-            "inverted; make the animal white on black"
-        )
+        return WHITE
+    if np.median(covered) > 0.5 and np.median(border) > 0.5:
+        return INVERTED
     if not covered.any():
-        return (
-            "the masks are black in all frames looked at; make masks with the animal white on "
-            "black, or take the camera out of config"
-        )
+        return BLACK
     return None
 
 
-def _edge(mask: UInt8[ndarray, "height width"]) -> UInt8[ndarray, " pixel"]:
-    return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+def border_of(picture: UInt8[ndarray, "height width"]) -> UInt8[ndarray, " pixel"]:
+    """The outermost pixels of a picture; those in its corners twice."""
+    return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])

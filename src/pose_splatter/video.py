@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import av
 import numpy as np
@@ -21,6 +21,7 @@ from numpy import ndarray
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import load_json, save_json
 
+T = TypeVar("T")
 CUT_TAIL = 5  # frames by which a camera may stop earlier than the others, at most
 LATE = 1.5  # intervals between frames after which a frame is late: one or more were dropped
 SAME_RATE = 0.01  # relative difference
@@ -270,8 +271,8 @@ def shifted(frames: Sequence[int], offset: int) -> Sequence[int]:
     return [frame + offset for frame in frames]
 
 
-def spread(frames: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the frames, spread evenly."""
+def spread(frames: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the frames, or of whatever else is in order, spread evenly."""
     places = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
     return [frames[place] for place in places]
 

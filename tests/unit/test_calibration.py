@@ -787,6 +787,28 @@ def test_a_sound_rig_is_not_refused(seed, n_cameras, unit, world):
     check_rig("rig", rig, sized=False)
 
 
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+@pytest.mark.parametrize("pair", [[0, 1], [0, 2], [1, 2]])
+def test_two_cameras_of_different_units_are_refused(pair, factor):
+    """Nothing says which of them is wrong."""
+    pair = RIG.subset(pair)
+    check_rig("rig", pair, sized=True)
+    mixed = replace(pair, translations=pair.translations * [[1.0], [factor]])
+    with pytest.raises(PoseSplatterError, match=r"one camera is .*, the other .* one unit"):
+        check_rig("rig", mixed, sized=True)
+
+
+def test_two_parallel_cameras_are_not_refused():
+    """A stereo rig whose world was laid into the first camera, which was moved by a hair."""
+    pair = RIG.subset([0, 1])
+    pair = replace(
+        pair,
+        rotations=np.stack([np.eye(3)] * 2),
+        translations=np.array([[0.01, 0, 0.02], [-60.0, 0, 0]]),
+    )
+    check_rig("rig", pair, sized=True)
+
+
 def test_a_camera_at_the_worlds_origin_is_no_mistake(tmp_path):
     """A world laid into the first camera, which an adjustment then moved by a hair."""
     rotations, translations = R @ R[0].T, T - np.einsum("cij,j->ci", R @ R[0].T, T[0])
@@ -794,7 +816,10 @@ def test_a_camera_at_the_worlds_origin_is_no_mistake(tmp_path):
     path = changed(
         rotation=put(slice(None), rotations), translation=put(slice(None), translations)
     )(tmp_path)
-    assert read_calibration(path, NAMES, *SIZE).names == NAMES
+    rig = read_calibration(path, NAMES, *SIZE)
+    assert rig.names == NAMES
+    for other in 1, 2, 3:
+        check_rig("rig", rig.subset([0, other]), sized=True)
 
 
 @pytest.mark.parametrize("write", [write_anipose, write_qualisys, write_mammal, write_nerfstudio])

@@ -257,7 +257,8 @@ def test_masks_that_are_inverted(masks):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(1, "camera 3 is white all over"), (0, "camera 3 is black in all 6")]
+    ("value", "words"),
+    [(1, "camera 3 is white all over"), (0, "camera 3 is black in all frames")],
 )
 def test_masks_that_are_all_on_or_off(masks, value, words):
     masks = masks.copy()

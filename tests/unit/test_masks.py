@@ -333,9 +333,9 @@ def test_an_array_of_fractions_or_none_at_all(tmp_path, video):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda masks: 1 - masks, "the masks seem inverted; make the animal white on black"),
-        (np.ones_like, "the masks are white all over"),
-        (np.zeros_like, "the masks are black in all frames looked at"),
+        (lambda masks: 1 - masks, "it is inverted; make the animal white on black"),
+        (np.ones_like, "the mask is white all over"),
+        (np.zeros_like, "the mask is black in all frames looked at"),
     ],
 )
 def test_masks_inverted_all_on_all_off(tmp_path, truth, change, message):
@@ -353,7 +353,7 @@ def test_few_frames_do_not_decide_on_masks(tmp_path, truth):
     masks = np.concatenate([truth[0]] * 5)[:30]
     inverted = np.where(np.arange(30)[:, None, None] == 0, masks, 1 - masks)
     write_video(tmp_path / "inverted.mp4", inverted * np.uint8(255), gop=30)
-    with pytest.raises(PoseSplatterError, match="the masks seem inverted"):
+    with pytest.raises(PoseSplatterError, match="it is inverted"):
         check_masks([tmp_path / "inverted.mp4"])
     gaps = np.zeros((30, 96, 128), np.uint8)  # grey, so that the encoder sees no cuts
     gaps[:, 40:46, 60:66] = np.where(np.arange(30) % 5 > 0, 140, 110)[:, None, None]

@@ -12,6 +12,7 @@ from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
 
 SAME_PLACE = 1e-3  # of the middle distance between cameras
+PARALLEL = np.cos(np.radians(20))
 OTHER_UNIT = 100.0  # millimetres among metres are 1000, inches 40: a rig itself is seldom so uneven
 
 
@@ -128,9 +129,11 @@ def _check_units(path: str | Path, rig: CameraRig) -> None:
     """Refuse a camera whose translation is in another unit than the others'.
 
     A camera near the world's origin is no proof: it may be the one that the world was laid into.
-    But then it also looks where the others do.
+    But then it also looks where the others do. Of two cameras nobody knows which is wrong.
     """
     if len(rig) < 3:
+        if len(rig) == 2:
+            _check_two_units(path, rig)
         return
     distances = np.linalg.norm(rig.translations, axis=1)
     for camera, name in enumerate(rig.names):
@@ -147,6 +150,23 @@ def _check_units(path: str | Path, rig: CameraRig) -> None:
                 f"others about {usual:.4g}; write all translations in one unit (millimetres or "
                 "metres)."
             )
+
+
+def _check_two_units(path: str | Path, rig: CameraRig) -> None:
+    """Refuse two cameras at very different distances from the world's origin, in the same way.
+
+    Where their axes are nearly parallel, they do not tell what both look at.
+    """
+    first, second = rig.rotations[:, 2]
+    near, far = sorted(np.linalg.norm(rig.translations, axis=1))
+    if not near or far < OTHER_UNIT * near or abs(first @ second) > PARALLEL:
+        return
+    focus = _focus(rig)
+    if not all(_looks_at(rig, camera, focus) for camera in range(2)):
+        raise PoseSplatterError(
+            f"{path}: one camera is {near:.4g} from the world's origin, the other {far:.4g}; write "
+            "both translations in one unit (millimetres or metres)."
+        )
 
 
 def _focus(rig: CameraRig) -> Float[ndarray, "3"]:

@@ -34,6 +34,7 @@ from pose_splatter.files import save_text
 from pose_splatter.frames import FrameStore
 from pose_splatter.plots import square_box
 from pose_splatter.progress import track
+from pose_splatter.video import spread
 
 SHOWN = 3000  # frames at most, of a map of any size: they make a page of about 6 MB
 PICTURE_SIZE = 120  # pixels along the edges of a picture
@@ -79,8 +80,7 @@ def write_page(
 
 def evenly(table: pd.DataFrame, count: int) -> pd.DataFrame:
     """At most so many rows, evenly spaced: of every recording as large a share."""
-    rows = np.linspace(0, len(table) - 1, min(count, len(table))).round().astype(int)
-    return table.iloc[rows]
+    return table.iloc[spread(range(len(table)), count)]
 
 
 def with_pictures(

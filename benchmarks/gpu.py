@@ -161,7 +161,8 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device(options.device)
     source = recording(options.grid)
-    frames = FrameDataset([(source, range(N_FRAMES))], Augmentation(0.5, 20.0, 1.0))
+    varied = Augmentation(drop_camera=0.5, turn=20.0, shift=1.0)
+    frames = FrameDataset([(source, range(N_FRAMES))], varied)
     model = PoseSplatter(NetworkConfig()).to(device)
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}, networks in {options.precision}")

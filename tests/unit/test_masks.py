@@ -348,6 +348,15 @@ def test_masks_inverted_all_on_all_off(tmp_path, truth, change, message):
     assert message in str(error.value)
 
 
+def test_a_camera_close_up_is_not_inverted(tmp_path):
+    """The animal fills most of the picture, and the picture's border is black all the same."""
+    masks = np.zeros((N, HEIGHT, WIDTH), np.uint8)
+    masks[:, 2:-2, 2:-2] = 255
+    assert (masks > 0).mean() > 0.6
+    write_video(tmp_path / "close.mp4", masks)
+    check_masks([tmp_path / "close.mp4"])
+
+
 def test_few_frames_do_not_decide_on_masks(tmp_path, truth):
     """One key frame is not enough to accept them, and key frames alone not to refuse them."""
     masks = np.concatenate([truth[0]] * 5)[:30]

@@ -12,7 +12,7 @@ from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
 
 SAME_PLACE = 1e-3  # of the middle distance between cameras
-PARALLEL = np.cos(np.radians(20))
+PARALLEL = np.cos(np.radians(20))  # of the angle between axes that meet nowhere in particular
 OTHER_UNIT = 100.0  # millimetres among metres are 1000, inches 40: a rig itself is seldom so uneven
 
 

@@ -386,10 +386,11 @@ class MaskFault:
 WHITE = MaskFault("is white all over", "make masks with the animal white on black")
 INVERTED = MaskFault(
     "is white around a black animal: it is inverted",
-    "make the animal white on black (ffmpeg -i IN -vf negate OUT)",
+    "negate the masks that config names (ffmpeg -i IN -vf negate OUT): the animal is white",
 )
 BLACK = MaskFault(
-    "is black in all frames looked at", "make the masks again, or take the camera out of cameras"
+    "is black in all frames looked at",
+    "make the masks again, or take the camera out of cameras in config",
 )
 
 

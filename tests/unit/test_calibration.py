@@ -794,7 +794,7 @@ def test_two_cameras_of_different_units_are_refused(pair, factor):
     pair = RIG.subset(pair)
     check_rig("rig", pair, sized=True)
     mixed = replace(pair, translations=pair.translations * [[1.0], [factor]])
-    with pytest.raises(PoseSplatterError, match=r"one camera is .*, the other .* one unit"):
+    with pytest.raises(PoseSplatterError, match=r"camera \w+ is .*, camera \w+ .* one unit"):
         check_rig("rig", mixed, sized=True)
 
 
@@ -807,6 +807,42 @@ def test_two_parallel_cameras_are_not_refused():
         translations=np.array([[0.01, 0, 0.02], [-60.0, 0, 0]]),
     )
     check_rig("rig", pair, sized=True)
+
+
+def pair_near_the_first_camera(eyes, targets) -> CameraRig:
+    """Two cameras with wide lenses, in the first one's world, which was moved by a hair."""
+    rotations = np.stack([look_at(eye, target) for eye, target in zip(eyes, targets, strict=True)])
+    world = np.einsum("ij,cj->ci", rotations[0], eyes - eyes[0] - [0.01, 0.02, 0.01])
+    rotations = rotations @ rotations[0].T
+    focal = 0.4 * SIZE[0]
+    return CameraRig(
+        names=("a", "b"),
+        width=SIZE[0],
+        height=SIZE[1],
+        intrinsics=np.tile(np.array([[focal, 0, 80], [0, focal, 60], [0, 0, 1]]), (2, 1, 1)),
+        rotations=rotations,
+        translations=-np.einsum("cij,cj->ci", rotations, world),
+        distortions=np.zeros((2, 5)),
+    )
+
+
+@pytest.mark.parametrize("degrees", [0.0, 5.0, 24.0, 30.0])
+def test_a_stereo_pair_that_toes_out_is_not_refused(degrees):
+    """Their axes meet behind them, as those of a camera in another unit do."""
+    eyes = np.array([[0.0, 0, 0], [60, 0, 0]])
+    side = 1000 * np.tan(np.radians(degrees / 2))
+    targets = eyes + np.array([[-side, 1000, 5.0], [side, 1000, 0]])
+    check_rig("rig", pair_near_the_first_camera(eyes, targets), sized=True)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_pair_that_looks_at_different_places_of_an_arena_is_not_refused(seed):
+    random = np.random.default_rng(seed)
+    eyes = random.normal(size=(2, 3)) * [1, 1, 0.6]
+    eyes *= random.uniform(300, 1500, (2, 1)) / np.linalg.norm(eyes, axis=1, keepdims=True)
+    check_rig(
+        "rig", pair_near_the_first_camera(eyes, random.uniform(-100, 100, (2, 3))), sized=True
+    )
 
 
 def test_a_camera_at_the_worlds_origin_is_no_mistake(tmp_path):

@@ -333,7 +333,7 @@ def test_an_array_of_fractions_or_none_at_all(tmp_path, video):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda masks: 1 - masks, "it is inverted; make the animal white on black"),
+        (lambda masks: 1 - masks, "it is inverted; negate the masks"),
         (np.ones_like, "the mask is white all over"),
         (np.zeros_like, "the mask is black in all frames looked at"),
     ],

@@ -1,5 +1,6 @@
 """Is this a rig that can have taken these videos? What cannot be is refused, one sentence each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,20 +154,31 @@ def _check_units(path: str | Path, rig: CameraRig) -> None:
 
 
 def _check_two_units(path: str | Path, rig: CameraRig) -> None:
-    """Refuse two cameras at very different distances from the world's origin, in the same way.
+    """Refuse two cameras that look at one place once a translation is a thousand times another.
 
-    Where their axes are nearly parallel, they do not tell what both look at.
+    Nearly parallel or opposed axes do not tell; then `check` finds that there is no hull.
     """
-    first, second = rig.rotations[:, 2]
-    near, far = sorted(np.linalg.norm(rig.translations, axis=1))
-    if not near or far < OTHER_UNIT * near or abs(first @ second) > PARALLEL:
+    distances = np.linalg.norm(rig.translations, axis=1)
+    if not distances.all() or distances.max() < OTHER_UNIT * distances.min():
         return
-    focus = _focus(rig)
-    if not all(_looks_at(rig, camera, focus) for camera in range(2)):
+    first, second = rig.rotations[:, 2]
+    if abs(first @ second) > PARALLEL or _converge(rig):
+        return
+    factors = np.array([[1000, 1], [0.001, 1], [1, 1000], [1, 0.001]])
+    if any(
+        _converge(replace(rig, translations=rig.translations * each[:, None])) for each in factors
+    ):
+        (one, other), (near, far) = rig.names, distances
         raise PoseSplatterError(
-            f"{path}: one camera is {near:.4g} from the world's origin, the other {far:.4g}; write "
-            "both translations in one unit (millimetres or metres)."
+            f"{path}: camera {one} is {near:.4g} from the world's origin, camera {other} "
+            f"{far:.4g}; write both translations in one unit (millimetres or metres)."
         )
+
+
+def _converge(rig: CameraRig) -> bool:
+    """Whether all cameras look at the point nearest to their axes."""
+    focus = _focus(rig)
+    return all(_looks_at(rig, camera, focus) for camera in range(len(rig)))
 
 
 def _focus(rig: CameraRig) -> Float[ndarray, "3"]:

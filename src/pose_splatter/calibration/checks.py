@@ -154,7 +154,7 @@ def _check_units(path: str | Path, rig: CameraRig) -> None:
 
 
 def _check_two_units(path: str | Path, rig: CameraRig) -> None:
-    """Refuse two cameras that look at one place once a translation is a thousand times another.
+    """Refuse two cameras that look at one place once the nearer is a thousand times as far away.
 
     Nearly parallel or opposed axes do not tell; then `check` finds that there is no hull.
     """
@@ -164,10 +164,9 @@ def _check_two_units(path: str | Path, rig: CameraRig) -> None:
     first, second = rig.rotations[:, 2]
     if abs(first @ second) > PARALLEL or _converge(rig):
         return
-    factors = np.array([[1000, 1], [0.001, 1], [1, 1000], [1, 0.001]])
-    if any(
-        _converge(replace(rig, translations=rig.translations * each[:, None])) for each in factors
-    ):
+    # The nearer may be in the larger unit (the other in a smaller one is the same rig, scaled).
+    factors = np.where(distances == distances.min(), 1000.0, 1.0)
+    if _converge(replace(rig, translations=rig.translations * factors[:, None])):
         (one, other), (near, far) = rig.names, distances
         raise PoseSplatterError(
             f"{path}: camera {one} is {near:.4g} from the world's origin, camera {other} "

@@ -753,6 +753,18 @@ def test_a_rig_that_cannot_be_is_refused(tmp_path, case):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("write", [write_anipose, write_qualisys, write_opencv_folder])
+def test_cropped_sensors_take_a_file_that_says_the_size(tmp_path, monkeypatch, write):
+    """Else the principal point, far off the middle, looks like that of larger images."""
+    cropped = K.copy()
+    cropped[:, 0, 2] = 130.0
+    monkeypatch.setitem(globals(), "K", cropped)
+    with pytest.raises(PoseSplatterError, match=r"do not fit its video.*; use .* had this size"):
+        read_calibration(write_hdf5(tmp_path), NAMES, *SIZE)
+    rig = read_calibration(write(tmp_path), NAMES, *SIZE)
+    np.testing.assert_allclose(rig.intrinsics[:, 0, 2], 130.5)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_cameras=st.integers(2, 8),

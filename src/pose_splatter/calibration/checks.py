@@ -89,7 +89,8 @@ def _check_lens(where: str, rig: CameraRig, camera: int, sized: bool) -> None:
         raise PoseSplatterError(
             f"{where} has focal lengths {focal.round(1).tolist()} and principal point "
             f"{principal.round(1).tolist()}, which do not fit its video of {rig.width} x "
-            f"{rig.height} pixels; use the calibration made at the videos' size."
+            f"{rig.height} pixels; use the calibration made at the videos' size"
+            + ("." if off_center > 0.5 else ", or one that says that its images had this size.")
         )
 
 

@@ -14,7 +14,8 @@ from matplotlib import pyplot as plt
 from pose_splatter.calibration import read_calibration
 from pose_splatter.cameras import CameraRig, rotation_to_z
 from pose_splatter.carving import VoxelGrid
-from pose_splatter.checkup import Sample, check_up_direction, measure, take_sample
+from pose_splatter.checkup.geometry import check_up_direction, measure
+from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.consistency import hull_views
 from pose_splatter.contact_sheet import (
     HULL_COLOR,

@@ -11,16 +11,10 @@ import pytest
 import yaml
 
 from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, filmed_rays
-from pose_splatter.checkup import (
-    CHECKS,
-    Sample,
-    check_agreement,
-    check_masks,
-    check_up,
-    check_up_direction,
-    check_view,
-    take_sample,
-)
+from pose_splatter.checkup import CHECKS, check_up
+from pose_splatter.checkup.geometry import check_agreement, check_up_direction, check_view
+from pose_splatter.checkup.pictures import check_masks
+from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.cli import main, read_config
 from pose_splatter.segmentation.foreground import segment
 from pose_splatter.video import read_frames
@@ -494,14 +488,14 @@ def test_an_axis_is_no_file_and_an_empty_scene_is_one(workspace, monkeypatch):
 
 def test_masks_are_made_at_the_size_that_is_looked_at(workspace, monkeypatch):
     """Half the videos' size: the hull of what is made fits as well as that of given masks."""
-    monkeypatch.setattr("pose_splatter.checkup.WIDTH", 80)
+    monkeypatch.setattr("pose_splatter.checkup.sample.WIDTH", 80)
     sizes = []
 
     def counted(picture, *others):
         sizes.append(picture.shape[:2])
         return segment(picture, *others)
 
-    monkeypatch.setattr("pose_splatter.checkup.segment", counted)
+    monkeypatch.setattr("pose_splatter.checkup.sample.segment", counted)
     segmentation = {"method": "background", "threshold": 5.0, "shadow": 0.35}
     segmentation |= {"empty_scene": None, "weights": None}
     _, found = check(workspace, monkeypatch, masks="auto", segmentation=segmentation)

@@ -17,6 +17,7 @@ from pose_splatter.checkup.pictures import check_masks
 from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.cli import main, read_config
 from pose_splatter.segmentation.foreground import segment
+from pose_splatter.segmentation.recording import model_camera
 from pose_splatter.video import read_frames
 
 from ..conftest import (
@@ -501,6 +502,23 @@ def test_masks_are_made_at_the_size_that_is_looked_at(workspace, monkeypatch):
     _, found = check(workspace, monkeypatch, masks="auto", segmentation=segmentation)
     assert set(sizes) == {(60, 80)}
     assert found["masks"].level == found["agreement"].level == "ok"
+
+
+def test_a_late_cameras_background_is_of_its_own_frames(workspace, monkeypatch):
+    read = {}
+
+    def recorded(video, frames, *others):
+        read[Path(video).stem] = list(frames)
+        return model_camera(video, frames, *others)
+
+    monkeypatch.setattr("pose_splatter.checkup.sample.model_camera", recorded)
+    segmentation = {"method": "background", "threshold": 5.0, "shadow": 0.35}
+    segmentation |= {"empty_scene": None, "weights": None}
+    offsets = {"2": 3}
+    check(workspace, monkeypatch, masks="auto", segmentation=segmentation, frame_offsets=offsets)
+    late, others = read.pop("video2"), list(read.values())
+    assert len(others) == 5
+    assert all(late == [frame + 3 for frame in other] for other in others)
 
 
 def test_up_from_a_file_that_is_wrong(tmp_path, masks, rig):

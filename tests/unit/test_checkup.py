@@ -12,8 +12,8 @@ import yaml
 
 from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, filmed_rays
 from pose_splatter.checkup import CHECKS, check_up
-from pose_splatter.checkup.geometry import check_agreement, check_up_direction, check_view
-from pose_splatter.checkup.pictures import check_masks
+from pose_splatter.checkup.geometry import check_agreement, check_up_direction
+from pose_splatter.checkup.pictures import check_masks, check_view
 from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.cli import main, read_config
 from pose_splatter.segmentation.foreground import segment
@@ -30,6 +30,13 @@ from ..conftest import (
 )
 
 SETTINGS = {"heldout_cameras": [], "up": "auto"}
+BACKGROUND = {
+    "method": "background",
+    "threshold": 5.0,
+    "shadow": 0.35,
+    "empty_scene": None,
+    "weights": None,
+}
 
 
 def sample_of(rig: CameraRig, masks: np.ndarray, scale: int = 1) -> Sample:
@@ -497,9 +504,7 @@ def test_masks_are_made_at_the_size_that_is_looked_at(workspace, monkeypatch):
         return segment(picture, *others)
 
     monkeypatch.setattr("pose_splatter.checkup.sample.segment", counted)
-    segmentation = {"method": "background", "threshold": 5.0, "shadow": 0.35}
-    segmentation |= {"empty_scene": None, "weights": None}
-    _, found = check(workspace, monkeypatch, masks="auto", segmentation=segmentation)
+    _, found = check(workspace, monkeypatch, masks="auto", segmentation=BACKGROUND)
     assert set(sizes) == {(60, 80)}
     assert found["masks"].level == found["agreement"].level == "ok"
 
@@ -512,10 +517,8 @@ def test_a_late_cameras_background_is_of_its_own_frames(workspace, monkeypatch):
         return model_camera(video, frames, *others)
 
     monkeypatch.setattr("pose_splatter.checkup.sample.model_camera", recorded)
-    segmentation = {"method": "background", "threshold": 5.0, "shadow": 0.35}
-    segmentation |= {"empty_scene": None, "weights": None}
     offsets = {"2": 3}
-    check(workspace, monkeypatch, masks="auto", segmentation=segmentation, frame_offsets=offsets)
+    check(workspace, monkeypatch, masks="auto", segmentation=BACKGROUND, frame_offsets=offsets)
     late, others = read.pop("video2"), list(read.values())
     assert len(others) == 5
     assert all(late == [frame + 3 for frame in other] for other in others)

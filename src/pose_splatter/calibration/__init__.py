@@ -66,7 +66,8 @@ def read_calibration(path: str | Path, names: Sequence[str], width: int, height:
         distortions=_stacked([camera.distortion for camera in cameras]),
         fisheye=tuple(n for n, camera in zip(names, cameras, strict=True) if camera.fisheye),
     )
-    check_rig(path, rig, sized=all(camera.size is not None for camera in cameras))
+    sized = [name for name, c in zip(names, cameras, strict=True) if c.size is not None]
+    check_rig(path, rig, sized=sized)
     return rig
 
 

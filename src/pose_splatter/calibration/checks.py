@@ -1,5 +1,6 @@
 """Is this a rig that can have taken these videos? What cannot be is refused, one sentence each."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pose_splatter.errors import PoseSplatterError
 
 SAME_PLACE = 1e-3  # of the middle distance between cameras
 PARALLEL = np.cos(np.radians(20))  # of the angle between axes that meet nowhere in particular
+MILLIMETRES = 1000.0  # in a metre
 OTHER_UNIT = 100.0  # millimetres among metres are 1000, inches 40: a rig itself is seldom so uneven
 
 
@@ -38,19 +40,19 @@ def check_size(
     )
 
 
-def check_rig(path: str | Path, rig: CameraRig, *, sized: bool) -> None:
+def check_rig(path: str | Path, rig: CameraRig, *, sized: Sequence[str]) -> None:
     """Refuse numbers that cannot be cameras that took these images together.
 
-    `sized` says that the file gave the images' size, which was found right. Otherwise the principal
-    points have to tell whether it is: they lie near the middle of an image.
+    `sized` names the cameras whose images' size the file gave, which was found right. Of the others
+    the principal points have to tell whether it is: they lie near the middle of an image.
     """
     places = [f"{path}: camera {name} (index {index})" for index, name in enumerate(rig.names)]
     for camera, where in enumerate(places):
         _check_numbers(where, rig, camera)
-    if not sized:
-        _check_orientation(path, rig)
+    if unsized := rig.without(sized):
+        _check_orientation(path, rig.subset(unsized))
     for camera, where in enumerate(places):
-        _check_lens(where, rig, camera, sized)
+        _check_lens(where, rig, camera, sized=camera not in unsized)
     _check_units(path, rig)
     _check_places(path, rig)
     _check_common_view(path, rig)
@@ -71,7 +73,7 @@ def _check_numbers(where: str, rig: CameraRig, camera: int) -> None:
         )
 
 
-def _check_lens(where: str, rig: CameraRig, camera: int, sized: bool) -> None:
+def _check_lens(where: str, rig: CameraRig, camera: int, *, sized: bool) -> None:
     intrinsics, size = rig.intrinsics[camera], np.array([rig.width, rig.height])
     if not np.allclose([intrinsics[1, 0], *intrinsics[2]], [0, 0, 0, 1], atol=1e-6):
         raise PoseSplatterError(
@@ -85,12 +87,19 @@ def _check_lens(where: str, rig: CameraRig, camera: int, sized: bool) -> None:
             "calibrate it again."
         )
     off_center = np.abs(principal / size - 0.5).max()  # 0.5 is the edge
-    if off_center > (0.5 if sized else 0.25):
+    lens = (
+        f"focal lengths {focal.round(1).tolist()} and principal point {principal.round(1).tolist()}"
+    )
+    if sized and off_center > 0.5:
         raise PoseSplatterError(
-            f"{where} has focal lengths {focal.round(1).tolist()} and principal point "
-            f"{principal.round(1).tolist()}, which do not fit its video of {rig.width} x "
-            f"{rig.height} pixels; use the calibration made at the videos' size"
-            + ("." if off_center > 0.5 else ", or one that says that its images had this size.")
+            f"{where} has {lens}, which lies outside its images of {rig.width} x {rig.height} "
+            "pixels; calibrate it again."
+        )
+    if not sized and off_center > 0.25:
+        raise PoseSplatterError(
+            f"{where} has {lens}, which do not fit its video of {rig.width} x {rig.height} pixels; "
+            "use the calibration made at the videos' size (if it is, because a sensor is cropped, "
+            "see docs/calibration.md)."
         )
 
 
@@ -155,7 +164,7 @@ def _check_units(path: str | Path, rig: CameraRig) -> None:
 
 
 def _check_two_units(path: str | Path, rig: CameraRig) -> None:
-    """Refuse two cameras that look at one place once the nearer is a thousand times as far away.
+    """Refuse two cameras that look at one place only with both translations in one unit.
 
     Nearly parallel or opposed axes do not tell; then `check` finds that there is no hull.
     """
@@ -165,13 +174,16 @@ def _check_two_units(path: str | Path, rig: CameraRig) -> None:
     first, second = rig.rotations[:, 2]
     if abs(first @ second) > PARALLEL or _converge(rig):
         return
-    # The nearer may be in the larger unit (the other in a smaller one is the same rig, scaled).
-    factors = np.where(distances == distances.min(), 1000.0, 1.0)
+    # The nearer in metres; the farther in millimetres is the same rig, scaled.
+    factors = np.where(distances == distances.min(), MILLIMETRES, 1.0)
     if _converge(replace(rig, translations=rig.translations * factors[:, None])):
-        (one, other), (near, far) = rig.names, distances
+        one, other = (
+            f"camera {name} is {distance:.4g}"
+            for name, distance in zip(rig.names, distances, strict=True)
+        )
         raise PoseSplatterError(
-            f"{path}: camera {one} is {near:.4g} from the world's origin, camera {other} "
-            f"{far:.4g}; write both translations in one unit (millimetres or metres)."
+            f"{path}: {one} from the world's origin, {other}; write both translations in one unit "
+            "(millimetres or metres)."
         )
 
 

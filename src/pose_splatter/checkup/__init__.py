@@ -2,6 +2,9 @@
 
 A few frames of every camera are decoded, carved and tracked as the workflow will do with all of
 them. What is checked first is what the rest depends on: where that is wrong, the rest waits.
+
+`inputs` looks at what config names, `sample` takes the frames, `pictures`, `geometry` and `timing`
+judge them, and `sheet` draws them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +17,9 @@ from matplotlib.figure import Figure
 from pose_splatter.cameras import rotation_to_z
 from pose_splatter.checkup.geometry import (
     check_agreement,
+    check_animal_size,
     check_heading,
-    check_size,
     check_up_direction,
-    check_view,
     measure,
 )
 from pose_splatter.checkup.inputs import (
@@ -26,10 +28,16 @@ from pose_splatter.checkup.inputs import (
     check_number,
     check_videos,
     describe_config,
-    made_masks,
+    masks_of_earlier_run,
     preset_of,
 )
-from pose_splatter.checkup.pictures import check_delays, check_masks, check_match, check_pictures
+from pose_splatter.checkup.pictures import (
+    check_delays,
+    check_masks,
+    check_match,
+    check_pictures,
+    check_view,
+)
 from pose_splatter.checkup.sample import (
     each_camera,
     read_pictures,
@@ -73,7 +81,7 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     verdicts = [describe_config(recording, settings), check_files(settings)]
     if _fails(verdicts):
         return _stopped(verdicts)
-    made = made_masks(recording, settings)
+    made = masks_of_earlier_run(recording, settings)
     if made is not None:  # by an earlier run
         settings = {**settings, "masks": made}
     description, verdict = check_videos(settings)
@@ -113,7 +121,7 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     upright = replace(sample, rig=sample.rig.rotated(rotation_to_z(up)))
     moments = measure(upright, heldout)
     verdicts += [
-        check_size(upright, moments, heldout, preset),
+        check_animal_size(upright, moments, heldout, preset),
         check_view(sample, heldout),
         check_heading(moments),
         check_timing(settings, rig, description, recording),

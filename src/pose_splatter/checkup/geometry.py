@@ -1,4 +1,4 @@
-"""The animal in the world: do the cameras agree on it, which way is up, how large is it?"""
+"""The animal in the world: do the cameras agree on it, its size and heading, which way is up."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +15,8 @@ from pose_splatter.cameras import (
     read_lines,
     up_from_lines,
 )
-from pose_splatter.checkup.sample import Sample, named
-from pose_splatter.checkup.verdicts import Level, Verdict, collected, from_error
+from pose_splatter.checkup.sample import Sample
+from pose_splatter.checkup.verdicts import Level, Verdict, collected_log, from_error, named
 from pose_splatter.consistency import (
     agreement,
     coverage,
@@ -31,7 +31,6 @@ GRID = 48  # voxels along the edge of the cube in which the animal is measured
 FITS, FITS_ROUGHLY = 0.75, 0.5  # agreement of masks and hull: above is ok, below is an error
 HELDOUT_FITS = 0.35  # the same of any one camera, for which a held-out one's hull is too large
 COVERED = 0.85  # share of a held-out camera's mask that others' hull covers, however large it is
-CUT_OFF, MOSTLY_CUT_OFF = 0.1, 0.5  # share of frames whose mask reaches the picture's edge
 ROUND = 0.15  # elongation below which a heading is a guess
 SMALL, LARGE = 30, 300  # pixels: an animal's length in the stored pictures
 UNSTEADY = 3.0  # factor between large and small volumes of one animal
@@ -118,7 +117,7 @@ def check_up_direction(
     part, rough = rig.subset(observed), cameras_up(rig.subset(observed))
     centers = [mask_center(masks[observed], part) for masks in sample.masks]
     path = np.stack([center for center in centers if center is not None])
-    with collected() as log:
+    with collected_log() as log:
         if settings["up"] == "auto":
             up, source = estimate_up(part, path), "from the animal's path"
         elif settings["up"] in WORLD_AXES:
@@ -169,7 +168,7 @@ def measure(sample: Sample, heldout: Sequence[str]) -> HullMoments:
     )
 
 
-def check_size(
+def check_animal_size(
     sample: Sample, moments: HullMoments, heldout: Sequence[str], preset: Mapping[str, Any]
 ) -> Verdict:
     """Is the hull of an animal's size, in pixels and from frame to frame?"""
@@ -211,23 +210,6 @@ def check_size(
 def _digits(number: float) -> str:
     """Three digits of a length, without a power of ten."""
     return f"{float(f'{number:.3g}'):.10g}"
-
-
-def check_view(sample: Sample, heldout: Sequence[str]) -> Verdict:
-    """The animal is whole in every picture."""
-    seen = sample.seen
-    cut = ((sample.border > 0) & seen).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    if (bad := cut > CUT_OFF).any():
-        observed = np.isin(np.arange(len(cut)), sample.observed(heldout))
-        level: Level = "error" if (cut[observed] > MOSTLY_CUT_OFF).any() else "warning"
-        return Verdict(
-            "view",
-            level,
-            f"the animal is cut off at the picture's edge of {named(sample.rig, bad)}, in "
-            f"{cut.max():.0%} of the frames looked at: what one camera lacks, the hull may lack",
-            "choose frames: in which it is whole, turn the cameras, or leave such a camera out",
-        )
-    return Verdict("view", "ok", "the animal is whole in every picture")
 
 
 def check_heading(moments: HullMoments) -> Verdict:

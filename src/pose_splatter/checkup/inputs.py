@@ -6,7 +6,7 @@ from typing import Any
 
 from pose_splatter.calibration import read_calibration, read_cameras
 from pose_splatter.cameras import WORLD_AXES, CameraRig, undistortion_maps
-from pose_splatter.checkup.verdicts import Verdict, collected, from_error
+from pose_splatter.checkup.verdicts import Verdict, collected_log, from_error
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.masks import find_masks
 from pose_splatter.paths import CAMERA, files_of, with_camera
@@ -21,7 +21,7 @@ def preset_of(recording: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config["presets"].get("default") or next(iter(config["presets"].values()))
 
 
-def made_masks(recording: str, settings: Mapping[str, Any]) -> str | None:
+def masks_of_earlier_run(recording: str, settings: Mapping[str, Any]) -> str | None:
     """The mask videos that the workflow has made of the recording, if it has."""
     pattern = f"results/recordings/{recording}/masks/{CAMERA}.mkv"
     there = [with_camera(pattern, camera).is_file() for camera in settings["cameras"]]
@@ -68,7 +68,7 @@ def check_videos(
 ) -> tuple[RecordingDescription | None, Verdict]:
     """Numbers of frames, sizes and rates."""
     cameras, offsets = settings["cameras"], settings["frame_offsets"]
-    with collected() as log:
+    with collected_log() as log:
         try:
             described = describe_recording(
                 [with_camera(settings["videos"], camera) for camera in cameras],
@@ -128,7 +128,7 @@ def check_calibration(
 ) -> tuple[CameraRig | None, Verdict]:
     """The file is understood, and its cameras can have taken these videos."""
     path, cameras = settings["calibration"], settings["cameras"]
-    with collected() as log:
+    with collected_log() as log:
         try:
             rig = read_calibration(path, tuple(cameras), description.width, description.height)
             format = read_cameras(_calibration_paths(settings)[0]).format

@@ -1,4 +1,4 @@
-"""Are pictures and masks sound, and are the masks those of the pictures?"""
+"""Are pictures and masks sound, is the animal whole, and are the masks those of the pictures?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.checkup.sample import Pictures, Sample, each_camera, given_masks, named
-from pose_splatter.checkup.verdicts import Verdict, from_error
+from pose_splatter.checkup.sample import Pictures, Sample, each_camera, given_masks
+from pose_splatter.checkup.verdicts import Level, Verdict, from_error, named
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import foreground
 from pose_splatter.masks import MaskFault, find_fault
@@ -26,6 +26,7 @@ RELATED = 0.25  # correlation of pictures and masks, at least
 LATE = 10  # frames by which masks are moved to see whether they fit their pictures better
 LATER = 0.03  # correlation by which they have to
 THUMBNAIL = 100  # pixels, about: the width of pictures and masks for that
+CUT_OFF, MOSTLY_CUT_OFF = 0.1, 0.5  # share of frames whose mask reaches the picture's edge
 STAYS = 0.5  # share of the pixels that are ever the animal's, which mostly are
 
 
@@ -232,3 +233,20 @@ def _thumbnail(picture: UInt8[ndarray, "height width *channel"]) -> UInt8[ndarra
     scale = max(1, round(picture.shape[1] / THUMBNAIL))
     size = (picture.shape[1] // scale, picture.shape[0] // scale)
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def check_view(sample: Sample, heldout: Sequence[str]) -> Verdict:
+    """The animal is whole in every picture."""
+    seen = sample.seen
+    cut = ((sample.border > 0) & seen).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    if (bad := cut > CUT_OFF).any():
+        observed = np.isin(np.arange(len(cut)), sample.observed(heldout))
+        level: Level = "error" if (cut[observed] > MOSTLY_CUT_OFF).any() else "warning"
+        return Verdict(
+            "view",
+            level,
+            f"the animal is cut off at the picture's edge of {named(sample.rig, bad)}, in "
+            f"{cut.max():.0%} of the frames looked at: what one camera lacks, the hull may lack",
+            "choose frames: in which it is whole, turn the cameras, or leave such a camera out",
+        )
+    return Verdict("view", "ok", "the animal is whole in every picture")

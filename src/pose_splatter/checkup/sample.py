@@ -1,4 +1,4 @@
-"""A few frames of every camera, with the masks that are given or made as the workflow will."""
+"""A few frames of every camera, with their masks: given, or made as the workflow will make them."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -190,9 +190,3 @@ def _look(
     small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
     covered = float(foreground(mask_picture).mean())
     return small, mask, covered, float(border.mean()), float(grey)
-
-
-def named(rig: CameraRig, chosen: Any) -> str:
-    """The cameras for which `chosen` (one truth for each) is set."""
-    names = [name for name, is_one in zip(rig.names, chosen, strict=True) if is_one]
-    return f"{'camera' if len(names) == 1 else 'cameras'} {', '.join(names)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pose_splatter.cameras import CameraRig
 from pose_splatter.checkup.inputs import mask_videos
-from pose_splatter.checkup.verdicts import Verdict, collected, from_error
+from pose_splatter.checkup.verdicts import Verdict, collected_log, from_error
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.synchronization import check_recording, describe
 from pose_splatter.video import RecordingDescription
@@ -35,7 +35,7 @@ def check_timing(
     stretch = replace(description, start=start, stop=min(frames[-1] + 1, start + STRETCH), step=1)
     where = f"frames {stretch.start} to {stretch.stop - 1}"
     try:
-        with collected():
+        with collected_log():
             found = check_recording(rig, masks, stretch, settings["heldout_cameras"], recording)
     except PoseSplatterError as error:
         return from_error("synchronization", error)

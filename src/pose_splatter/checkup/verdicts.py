@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
 
 Level = Literal["ok", "warning", "error"]
@@ -21,6 +22,12 @@ class Verdict:
     fix: str = ""
 
 
+def named(rig: CameraRig, chosen: Any) -> str:
+    """The cameras for which `chosen` (one truth for each) is set."""
+    names = [name for name, is_one in zip(rig.names, chosen, strict=True) if is_one]
+    return f"{'camera' if len(names) == 1 else 'cameras'} {', '.join(names)}"
+
+
 def from_error(name: str, error: PoseSplatterError) -> Verdict:
     """An error of the library's is one sentence; what comes after its last semicolon is the fix."""
     message, _, fix = str(error).rpartition("; ")
@@ -28,15 +35,15 @@ def from_error(name: str, error: PoseSplatterError) -> Verdict:
 
 
 @dataclass(frozen=True)
-class _Log:
+class Log:
     warnings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def collected() -> Iterator[_Log]:
+def collected_log() -> Iterator[Log]:
     """What the library logs, instead of on the screen."""
-    log, logger = _Log(), logging.getLogger("pose_splatter")
+    log, logger = Log(), logging.getLogger("pose_splatter")
     handler = logging.Handler()
 
     def keep(record: logging.LogRecord) -> None:

@@ -98,8 +98,8 @@ def _check_lens(where: str, rig: CameraRig, camera: int, *, sized: bool) -> None
     if not sized and off_center > 0.25:
         raise PoseSplatterError(
             f"{where} has {lens}, which do not fit its video of {rig.width} x {rig.height} pixels; "
-            "use the calibration made at the videos' size (if it is, because a sensor is cropped, "
-            "see docs/calibration.md)."
+            "use the calibration made at the videos' size (if it is, and its sensor is cropped: "
+            "docs/calibration.md)."
         )
 
 

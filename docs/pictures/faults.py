@@ -26,7 +26,8 @@ from pose_splatter.contact_sheet import (
     heading_arrow,
 )
 from pose_splatter.plots import save_figure
-from pose_splatter.synchronization import check_recording, plot_synchronization
+from pose_splatter.synchronization import check_recording
+from pose_splatter.synchronization_plots import plot_synchronization
 from pose_splatter.tracking import follow
 from pose_splatter.video import describe_recording, read_frames
 

@@ -17,15 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.files import save_json
 from pose_splatter.frames import foreground
-from pose_splatter.plots import BLUE, GREY, HELDOUT_COLOR
 from pose_splatter.progress import track
 from pose_splatter.video import RecordingDescription, read_frames, shifted
 
@@ -63,7 +59,7 @@ class CameraTiming:
         """Whether it is off by more than is looked for: the largest shift fits best."""
         residuals = np.array(self.residuals, float)
         certain = self.offset is None and self.confidence >= MIN_CONFIDENCE
-        return certain and _lowest(residuals) in (0, len(residuals) - 1)
+        return certain and lowest_shift(residuals) in (0, len(residuals) - 1)
 
     @property
     def drifts(self) -> bool:
@@ -363,7 +359,7 @@ def _solve(
         for camera in observed:
             if camera != start:
                 curve = _curves(costs[None], camera, {start: 0}, limit)[0]
-                offsets[camera] = _lowest(curve) - limit
+                offsets[camera] = lowest_shift(curve) - limit
         found.append(_descend(costs, offsets, limit))
     offsets = min(found, key=lambda offsets: _total(costs, offsets, limit))
     common = Counter(offsets[camera] for camera in observed).most_common(1)[0][0]
@@ -377,7 +373,7 @@ def _descend(
     for _ in range(20):
         before = dict(offsets)
         for camera in list(offsets)[1:]:
-            offsets[camera] = _lowest(_curves(costs[None], camera, offsets, limit)[0]) - limit
+            offsets[camera] = lowest_shift(_curves(costs[None], camera, offsets, limit)[0]) - limit
         if offsets == before:
             break
     return offsets
@@ -408,7 +404,7 @@ def _curves(
 
 def _certain(curves: Float[ndarray, "block shift"], limit: int) -> int | None:
     """The shift of least cost; None where others, or larger ones, may do as well."""
-    shift = _lowest(_mean(curves, axis=0)) - limit
+    shift = lowest_shift(_mean(curves, axis=0)) - limit
     return shift if abs(shift) < limit and _confidence(curves) >= MIN_CONFIDENCE else None
 
 
@@ -418,7 +414,7 @@ def _confidence(curves: Float[ndarray, "block shift"]) -> float:
     None do where shifts beside it cannot be compared with it, as when every other mask is empty.
     """
     mean = _mean(curves, axis=0)
-    lowest = _lowest(mean)
+    lowest = lowest_shift(mean)
     if not np.isfinite(mean[max(lowest - 1, 0) : lowest + 2]).all():
         return 0.0
     count = len(curves)
@@ -437,7 +433,8 @@ def _rounded(curve: Float[ndarray, " shift"]) -> list[float | None]:
     return [round(float(value), 3) if np.isfinite(value) else None for value in curve]
 
 
-def _lowest(curve: Float[ndarray, " shift"]) -> int:
+def lowest_shift(curve: Float[ndarray, " shift"]) -> int:
+    """The index of the shift that leaves least; NaN counts as the most."""
     return int(np.argmin(np.nan_to_num(curve, nan=np.inf)))
 
 
@@ -517,61 +514,3 @@ def save_synchronization(path: str | Path, found: Synchronization) -> None:
             "cameras": {camera.pop("name"): camera for camera in cameras},
         },
     )
-
-
-def plot_synchronization(found: Synchronization, heldout: Sequence[str]) -> Figure:
-    """What is left between a camera and the others at every shift, a panel for each camera.
-
-    Orange panels are held-out cameras. The lowest point is where a camera is in step; it is filled
-    where that is certain.
-    """
-    columns = min(len(found.cameras), 6)
-    rows = -(-len(found.cameras) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.2 * columns + 0.6, 2.2 * rows + 1.1),
-        layout="constrained",
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    for axis, camera in zip(axes.flat, found.cameras, strict=False):
-        _draw_camera(axis, camera, found.shifts, camera.name in heldout)
-    for axis in axes.flat[len(found.cameras) :]:
-        axis.set_visible(False)
-    figure.supxlabel("shift (frames)")
-    figure.supylabel("left between silhouettes (pixels)")
-    corrected = found.corrected_offsets != found.frame_offsets
-    fix = f", config needs {found.config_line}" if corrected else ""
-    figure.suptitle(f"{found.recording}, synchronization: {found.verdict}{fix}")
-    return figure
-
-
-def _draw_camera(axis: Axes, camera: CameraTiming, shifts: range, heldout: bool) -> None:
-    color = HELDOUT_COLOR if heldout else BLUE
-    axis.axvline(0, color=GREY, lw=0.8, ls=":")
-    residuals = np.array(camera.residuals, float)
-    axis.plot(shifts, residuals, color=color, lw=1.5)
-    best = _lowest(residuals)
-    certain = camera.offset is not None
-    axis.plot(
-        shifts[best],
-        residuals[best],
-        "o",
-        color=color,
-        markerfacecolor=color if certain and not camera.drifts else "white",
-    )
-    state = f"off by {camera.offset}" if camera.offset else "in step"
-    state = state if certain else "cannot tell"
-    state = f"off by more than {shifts[-2]}" if camera.beyond else state
-    state = "drifts" if camera.drifts else state
-    axis.set_title(
-        f"camera {camera.name}{', held out' if heldout else ''}\n{state}",
-        color=color if heldout else "black",
-        fontsize=10,
-        fontweight="bold" if state not in ("in step", "cannot tell") else "normal",
-    )
-    axis.set_yscale("log")
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.spines[["top", "right"]].set_visible(False)

@@ -3,11 +3,8 @@
 from pose_splatter.cameras import load_cameras
 from pose_splatter.plots import save_figure
 from pose_splatter.progress import job
-from pose_splatter.synchronization import (
-    check_recording,
-    plot_synchronization,
-    save_synchronization,
-)
+from pose_splatter.synchronization import check_recording, save_synchronization
+from pose_splatter.synchronization_plots import plot_synchronization
 from pose_splatter.video import load_description
 
 with job(snakemake.log[0]):

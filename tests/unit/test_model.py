@@ -10,7 +10,7 @@ from pose_splatter.carving import DISPUTED, VoxelGrid, carve_colored, index_proj
 from pose_splatter.dataset import FrameBatch, Volume
 from pose_splatter.losses import LossWeights, compute_losses, image_loss, iou_loss
 from pose_splatter.model import NetworkConfig, PoseSplatter, Rendering, render
-from pose_splatter.network import UNet3d, VolumeEncoder
+from pose_splatter.network import UNet3d, VolumeEncoder, _Conv3d
 
 from ..conftest import ring_rig, silhouettes
 
@@ -126,6 +126,45 @@ def test_each_voxel_gets_its_own_features():
     features = encoder(indices, torch.ones(3, 4))
     assert features.shape == (3, 3)
     assert not torch.allclose(features[0], features[1])
+
+
+def test_encoder_is_what_it_is_over_the_whole_dense_box():
+    """Empty blocks and the rest of a voxel's block count as zeros; gradients too."""
+    torch.manual_seed(0)
+    encoder = VolumeEncoder(4, 1, (8, 16), stride=2, features=3).double()
+    indices = torch.randint(0, 12, (60, 3)).unique(dim=0)
+    indices = torch.cat([indices, torch.tensor([[0, 0, 0], [11, 11, 11]])]).unique(dim=0)
+    values = torch.rand(len(indices), 4, dtype=torch.float64)
+    dense = torch.zeros(12, 12, 12, 4, dtype=torch.float64)
+    dense[tuple(indices.T)] = values
+    blocks = dense.view(6, 2, 6, 2, 6, 2, 4).permute(0, 2, 4, 1, 3, 5, 6).flatten(3)
+    hidden = encoder.stem(blocks.permute(3, 0, 1, 2)[None])
+    dealt = encoder.deal(encoder.unets[0](hidden))[0].permute(1, 2, 3, 0)
+    dealt = dealt.view(6, 6, 6, 2, 2, 2, 3).permute(0, 3, 1, 4, 2, 5, 6).reshape(12, 12, 12, 3)
+    expected = dealt[tuple(indices.T)]
+    weights = list(encoder.parameters())
+    wanted = torch.autograd.grad((expected**2).sum(), weights)
+    found = encoder(indices, values)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad((found**2).sum(), weights), wanted)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64, torch.bfloat16])
+def test_small_convolutions_are_pytorchs(precision):
+    """In single precision by oneDNN, in others and under autocast as PyTorch does them."""
+    torch.manual_seed(0)
+    ours = _Conv3d(8, 6, 3, padding=1).to(torch.promote_types(precision, torch.float32))
+    volume = torch.rand(1, 8, 5, 4, 3, dtype=ours.weight.dtype, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        found = ours(volume)
+        expected = torch.nn.functional.conv3d(volume, ours.weight, ours.bias, padding=1)
+    assert found.dtype == expected.dtype == precision
+    by_onednn = precision == torch.float32 and torch.backends.mkldnn.is_available()
+    assert ("ToDense" in type(found.grad_fn).__name__) == by_onednn
+    torch.testing.assert_close(found, expected)
+    of = [volume, ours.weight, ours.bias]
+    gradients = [torch.autograd.grad((out.double() ** 2).sum(), of) for out in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 def test_unet_keeps_shape_and_sees_far():

@@ -23,11 +23,11 @@ from pose_splatter.synchronization import (
     describe,
     find_offsets,
     frames_with_masks,
-    plot_synchronization,
     read_outlines,
     save_synchronization,
     tangent_planes,
 )
+from pose_splatter.synchronization_plots import plot_synchronization
 from pose_splatter.video import RecordingDescription
 
 from ..conftest import ring_rig, silhouettes, walking_balls, write_video

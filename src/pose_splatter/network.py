@@ -7,24 +7,32 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+SMALL = 20_480  # numbers in a volume, its last axis not counted (aten's use_mkldnn, PyTorch 2.13)
+
 
 class _Conv3d(nn.Conv3d):
-    """nn.Conv3d, on a CPU by oneDNN whatever the size.
+    """nn.Conv3d, on a CPU by oneDNN however small the volume is.
 
-    PyTorch (2.13, aten's use_mkldnn) gives a single volume of up to 20,480 numbers, its last axis
-    not counted, to an implementation of its own that takes two to four times as long.
+    PyTorch gives a single small volume in single precision to an implementation of its own, which
+    takes up to four times as long.
     """
 
     def forward(self, input: Float[Tensor, "1 c x y z"]) -> Float[Tensor, "1 out x y z"]:
-        by_onednn = (
-            input.device.type == "cpu"
-            and input.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
-            and not torch.is_autocast_enabled("cpu")  # bfloat16 goes there by itself
-        )
-        if by_onednn:
+        if _needs_onednn(input):
             return super().forward(input.to_mkldnn()).to_dense()
         return super().forward(input)
+
+
+def _needs_onednn(volume: Float[Tensor, "1 c x y z"]) -> bool:
+    return (
+        volume.device.type == "cpu"
+        and volume.dtype == torch.float32
+        and volume.numel() // volume.shape[-1] <= SMALL
+        and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
 
 
 def _at_points(layer: nn.Conv3d, values: Float[Tensor, "point c"]) -> Float[Tensor, "point out"]:
@@ -56,7 +64,7 @@ class UNet3d(nn.Module):
         self.down = nn.ModuleList(_convolutions(i, o, groups) for i, o in pairs)
         ups = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
         self.up = nn.ModuleList(_convolutions(i + o, o, groups) for i, o in ups)
-        self.last = _Conv3d(channels[0], channels_in, 1)
+        self.last = nn.Conv3d(channels[0], channels_in, 1)
 
     def forward(self, volume: Float[Tensor, "1 c x y z"]) -> Float[Tensor, "1 c x y z"]:
         skips = [self.down[0](volume)]

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -753,11 +754,11 @@ def test_a_rig_that_cannot_be_is_refused(tmp_path, case):
     assert "\n" not in str(refused.value)
 
 
-def write_opencv_each(folder: Path) -> Path:
-    """A file per camera, of which the first alone says the images' size."""
+def write_opencv_each(folder: Path, unsized: Sequence[int] = (1, 2, 3)) -> Path:
+    """A file per camera; some do not say the images' size."""
     for camera, name in enumerate(NAMES):
         values = charuco(camera)
-        if camera:
+        if camera in unsized:
             del values["image_width"], values["image_height"]
         write_opencv(folder / f"{name}.yaml", values)
     return folder / "{camera}.yaml"
@@ -773,6 +774,16 @@ def test_a_cropped_sensor_takes_a_file_that_says_the_size(tmp_path, monkeypatch,
         read_calibration(write_hdf5(tmp_path), NAMES, *SIZE)
     rig = read_calibration(write(tmp_path), NAMES, *SIZE)
     np.testing.assert_allclose(rig.intrinsics[0, 0, 2], 130.5)
+
+
+def test_one_camera_without_a_size_is_not_taken_for_a_turned_rig(tmp_path, monkeypatch):
+    """Its principal point alone would suit images of swapped width and height."""
+    lone = K.copy()
+    lone[1, :2, 2] = [59.5, 79.5]
+    monkeypatch.setitem(globals(), "K", lone)
+    path = write_opencv_each(tmp_path, unsized=[1])
+    rig = read_calibration(path, NAMES, *SIZE)
+    np.testing.assert_allclose(rig.intrinsics[1, :2, 2], [60, 80])
 
 
 def test_a_principal_point_outside_images_of_a_known_size(tmp_path, monkeypatch):
@@ -862,7 +873,7 @@ def test_a_stereo_pair_that_toes_out_is_not_refused(degrees):
     eyes = np.array([[0.0, 0, 0], [60, 0, 0]])
     side = 1000 * np.tan(np.radians(degrees / 2))
     targets = eyes + np.array([[-side, 1000, 5.0], [side, 1000, 0]])
-    check_rig("rig", pair_near_the_first_camera(eyes, targets), sized="ab")
+    check_rig("rig", pair_near_the_first_camera(eyes, targets), sized=("a", "b"))
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -871,7 +882,7 @@ def test_a_pair_that_looks_at_different_places_of_an_arena_is_not_refused(seed):
     eyes = random.normal(size=(2, 3)) * [1, 1, 0.6]
     eyes *= random.uniform(300, 1500, (2, 1)) / np.linalg.norm(eyes, axis=1, keepdims=True)
     check_rig(
-        "rig", pair_near_the_first_camera(eyes, random.uniform(-100, 100, (2, 3))), sized="ab"
+        "rig", pair_near_the_first_camera(eyes, random.uniform(-100, 100, (2, 3))), sized=("a", "b")
     )
 
 

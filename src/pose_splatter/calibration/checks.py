@@ -49,10 +49,10 @@ def check_rig(path: str | Path, rig: CameraRig, *, sized: Sequence[str]) -> None
     places = [f"{path}: camera {name} (index {index})" for index, name in enumerate(rig.names)]
     for camera, where in enumerate(places):
         _check_numbers(where, rig, camera)
-    if unsized := rig.without(sized):
-        _check_orientation(path, rig.subset(unsized))
+    if not sized:
+        _check_orientation(path, rig)
     for camera, where in enumerate(places):
-        _check_lens(where, rig, camera, sized=camera not in unsized)
+        _check_lens(where, rig, camera, sized=rig.names[camera] in sized)
     _check_units(path, rig)
     _check_places(path, rig)
     _check_common_view(path, rig)

@@ -1,5 +1,7 @@
 """The model: it starts at the coloured hull, learns, and is not bound to a place or a unit."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -172,6 +174,21 @@ def test_convolutions_are_pytorchs_and_small_ones_onednns(case):
     of = [volume, ours.weight, ours.bias]
     gradients = [torch.autograd.grad((out.double() ** 2).mean(), of) for out in (found, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_small_convolutions_can_be_compiled():
+    """A compiler does not see through oneDNN's own layout, so it gets PyTorch's convolution.
+
+    In a process without the tests' checks of shapes, which it does not see through either.
+    """
+    program = """
+import torch
+from pose_splatter.network import _Conv3d
+ours, volume = _Conv3d(4, 4, 3, padding=1), torch.rand(1, 4, 5, 4, 3)
+compiled = torch.compile(ours, backend="aot_eager", dynamic=True)
+torch.testing.assert_close(compiled(volume), ours(volume))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_unet_keeps_shape_and_sees_far():

@@ -57,6 +57,7 @@ def recording(grid: int) -> Recording:
             np.linspace(0, 4, n),
             np.tile(np.eye(3), (n, 1, 1)),
             np.tile([60.0, 30.0], (n, 1)),
+            np.tile([120.0, 60.0], (n, 1)),
         ),
         crop=Crop(grid, 160.0, ((0, grid),) * 3, 1.0, 0.5),
         observed=(0, 2, 3, 4),

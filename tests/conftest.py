@@ -132,6 +132,7 @@ def balls_recording(source_frames: np.ndarray, angles: np.ndarray) -> Recording:
             angles=angles,
             covs=np.tile(np.eye(3), (n_frames, 1, 1)),
             radii=np.tile([60.0, 30.0], (n_frames, 1)),
+            spans=np.tile([120.0, 60.0], (n_frames, 1)),
         ),
         crop=Crop(16, 150.0, ((0, 16), (0, 16), (0, 16)), 1.0, 0.5),
         observed=(0, 2, 3, 4),

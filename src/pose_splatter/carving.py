@@ -41,6 +41,16 @@ class VoxelGrid:
         x, y, z = map(float, lower)
         return VoxelGrid((x1 - x0, y1 - y0, z1 - z0), self.voxel_size, (x, y, z))
 
+    @property
+    def edges(self) -> Float[ndarray, "3"]:
+        """How long, wide and high the box is (world units)."""
+        return self.voxel_size * np.array(self.shape)
+
+    @property
+    def middle(self) -> Float[ndarray, "3"]:
+        """The box's middle in the animal's frame."""
+        return np.array(self.lower) + self.edges / 2
+
     def positions(self, indices: Int[ndarray, "voxel 3"]) -> Float[ndarray, "voxel 3"]:
         """Voxel centres in the animal's frame."""
         return np.array(self.lower) + self.voxel_size * (indices + 0.5)

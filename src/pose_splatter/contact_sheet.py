@@ -85,13 +85,12 @@ def grid_edges(
     grid: VoxelGrid, center: Float[ndarray, "3"], angle: float
 ) -> Float[ndarray, "12 2 3"]:
     """The ends of the twelve edges of a grid that stands in the world at `center`, turned."""
-    sides = grid.voxel_size * np.array(grid.shape)
     ends = []
     for axis in range(3):
         for rest in product((0, 1), repeat=2):
             start = np.insert(np.array(rest, float), axis, 0.0)
             ends.append([start, start + np.eye(3)[axis]])
-    local = np.array(grid.lower) + sides * np.array(ends)
+    local = np.array(grid.lower) + grid.edges * np.array(ends)
     return center + local @ heading_rotation(angle).T
 
 
@@ -132,7 +131,7 @@ def plot_contact_sheet(
         edges, arrow = np.empty((len(rig), 0, 2, 2)), np.empty((len(rig), 0, 2))
         if grid is not None and animal.visible[frame]:
             pose = animal.centers[frame], float(animal.angles[frame])
-            length = 0.35 * grid.voxel_size * grid.shape[0]
+            length = 0.35 * grid.edges[0]
             edges, _ = rig.project(grid_edges(grid, *pose))
             arrow, _ = rig.project(heading_arrow(*pose, length=length))
         for camera, axis in enumerate(axes[row]):

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from pose_splatter.cameras import EPS2D, CameraRig
+from pose_splatter.carving import heading_rotation
 from pose_splatter.dataset import Recording
 from pose_splatter.evaluation import typical_frame
 from pose_splatter.gaussians import Gaussians
@@ -23,6 +24,7 @@ from pose_splatter.rendering import camera_tensors, decode_frame, to_rgba
 from pose_splatter.views import framed, orbit
 
 SIZE = 480  # pixels along the edges of the videos
+ROOM = 1.1  # of the grid's longest edge, which is what videos show
 TURNTABLE_VIEWS, TURNTABLE_RATE = 60, 20.0  # a turn takes three seconds
 BULLET_FRAMES = 300  # at most: long enough to see, short enough for a laptop
 
@@ -101,7 +103,7 @@ def turntable(
     label = frame_label(recording.store.source_frames[frame])
     yaws = np.linspace(0, 360, TURNTABLE_VIEWS, endpoint=False)
     for yaw in track(yaws, "rendering a turntable", len(yaws)):
-        view = _around(recording, center, yaw, 0.0)
+        view = _around(recording, frame, yaw, 0.0)
         yield captioned(render_views(gaussians, view, recording, center)[0, ..., :3], label)
 
 
@@ -121,15 +123,15 @@ def bullet_time(
     shown = [frame for frame in frames if recording.track.visible[frame]][:BULLET_FRAMES]
     for step, frame in enumerate(track(shown, "rendering a flight", len(shown))):
         center = recording.track.centers[frame]
-        view = _around(recording, center, *flight.angles(step / len(shown)))
+        view = _around(recording, frame, *flight.angles(step / len(shown)))
         _, gaussians = decode_frame(model, recording, frame, device)
         picture = render_views(gaussians, view, recording, center)[0, ..., :3]
         yield captioned(picture, frame_label(recording.store.source_frames[frame], fps))
 
 
-def _around(
-    recording: Recording, center: Float[ndarray, "3"], yaw: float, pitch: float
-) -> CameraRig:
-    """The first observed camera carried around the animal, which fills the picture."""
-    view = orbit(recording.rig, recording.observed[0], center, np.array([yaw]), np.array([pitch]))
-    return framed(view, center, 1.1 * recording.crop.length / 2, SIZE)
+def _around(recording: Recording, frame: int, yaw: float, pitch: float) -> CameraRig:
+    """The first observed camera carried around the model's grid, which fills the picture."""
+    grid, angle = recording.crop.grid, float(recording.track.angles[frame])
+    middle = recording.track.centers[frame] + heading_rotation(angle) @ grid.middle
+    view = orbit(recording.rig, recording.observed[0], middle, np.array([yaw]), np.array([pitch]))
+    return framed(view, middle, ROOM * grid.edges.max() / 2, SIZE)

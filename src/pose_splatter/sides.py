@@ -39,7 +39,7 @@ class Side:
     def bounds(self, grid: VoxelGrid) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of the grid as it is seen (units, right and up positive)."""
         lower = np.array(grid.lower)
-        ends = np.sort(np.stack([lower, lower + grid.voxel_size * np.array(grid.shape)]), axis=0)
+        ends = np.sort(np.stack([lower, lower + grid.edges]), axis=0)
         right, up = np.abs(self.rotation[:2]) @ ends.T
         return float(right[0]), float(right[1]), float(up[0]), float(up[1])
 

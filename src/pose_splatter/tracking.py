@@ -28,6 +28,7 @@ THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this p
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
 MAX_MISS = 0.06  # of the width: how far masks' middles may lie from one point's projections
 MARGIN = 1.25  # of the box around the masks, for what the hull has and the masks' corners lack
+DIRECTIONS = 32  # around the vertical, in which a hull is measured: its length is 0.5 % off at most
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class HullMoments:
 
     `axis` is a unit vector along the trunk in the horizontal plane, of either sign; `elongation`
     (0 to 1) says how far it can be trusted: 0 for a ball or an upright trunk. `radii` are how far
-    the hull reaches from its centre, horizontally and vertically (world units), by
-    `extent_views`.
+    the hull reaches from its centre, `spans` how far from end to end, both horizontally (the
+    farthest of all directions) and vertically (world units), by `extent_views`.
     """
 
     visible: Bool[ndarray, "*frame"]
@@ -46,11 +47,13 @@ class HullMoments:
     axis: Float[ndarray, "*frame 2"]
     elongation: Float[ndarray, "*frame"]
     radii: Float[ndarray, "*frame 2"]
+    spans: Float[ndarray, "*frame 2"]
 
     @classmethod
     def absent(cls) -> "HullMoments":
         """The moments of a frame without an animal."""
-        return cls(np.array(False), *(np.full(s, np.nan) for s in ((3,), (3, 3), (2,), (), (2,))))
+        shapes: tuple[tuple[int, ...], ...] = ((3,), (3, 3), (2,), (), (2,), (2,))
+        return cls(np.array(False), *(np.full(shape, np.nan) for shape in shapes))
 
     @classmethod
     def stack(cls, moments: "list[HullMoments]") -> "HullMoments":
@@ -72,6 +75,7 @@ class Track:
     angles: Float[ndarray, " frame"]
     covs: Float[ndarray, "frame 3 3"]
     radii: Float[ndarray, "frame 2"]
+    spans: Float[ndarray, "frame 2"]
 
     def __len__(self) -> int:
         return len(self.angles)
@@ -135,7 +139,8 @@ def hull_moments(
     horizontal = float(np.hypot(*axes[:2, 2]))
     elongation = horizontal * (1 - np.sqrt(max(variances[1], 0.0) / max(variances[2], 1e-30)))
     sure = (counts >= extent_views(len(rig)))[hull]
-    reach = np.abs((points[sure] if sure.any() else points) - middle)
+    points = points[sure] if sure.any() else points
+    reach = np.abs(points - middle)
     return HullMoments(
         visible=np.array(True),
         center=center + middle,
@@ -143,7 +148,15 @@ def hull_moments(
         axis=axes[:2, 2] / max(horizontal, 1e-30),
         elongation=np.asarray(elongation),
         radii=np.array([np.hypot(reach[:, 0], reach[:, 1]).max(), reach[:, 2].max()]),
+        spans=_spans(points) + grid.voxel_size,
     )
+
+
+def _spans(points: Float[ndarray, "point 3"]) -> Float[ndarray, "2"]:
+    """From end to end of the points, in the horizontal direction where it is most, and in z."""
+    angles = np.arange(DIRECTIONS) * np.pi / DIRECTIONS
+    along = points[:, :2] @ np.stack([np.cos(angles), np.sin(angles)])
+    return np.array([np.ptp(along, axis=0).max(), np.ptp(points[:, 2])])
 
 
 def _occupied_box(voxels: Shaped[ndarray, "x y z"]) -> tuple[slice, ...]:
@@ -156,7 +169,8 @@ def _occupied_box(voxels: Shaped[ndarray, "x y z"]) -> tuple[slice, ...]:
 
 
 def _largest_component(hull: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
-    labels, count = ndimage.label(hull)
+    """The largest of the parts that hang together, if only by corners, as a thin tail's voxels do."""
+    labels, count = ndimage.label(hull, np.ones((3, 3, 3)))
     return hull if count <= 1 else labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
 
@@ -259,7 +273,9 @@ def follow(moments: HullMoments, smoothing: float) -> Track:
         if smoothing > 0:
             directions = ndimage.gaussian_filter1d(directions, smoothing, axis=0, mode="nearest")
         angles[seen] = np.arctan2(directions[:, 1], directions[:, 0])
-    return Track(moments.visible, moments.center, angles, moments.cov, moments.radii)
+    return Track(
+        moments.visible, moments.center, angles, moments.cov, moments.radii, moments.spans
+    )
 
 
 def _choose_signs(
@@ -298,7 +314,7 @@ def load_moments(path: str | Path) -> HullMoments:
 
 
 def save_track(path: str | Path, animal: Track) -> None:
-    """Write center_rotation.npz: visible, centers, angles, covs, radii."""
+    """Write center_rotation.npz: visible, centers, angles, covs, radii, spans."""
     save_npz(path, **{field.name: getattr(animal, field.name) for field in fields(animal)})
 
 

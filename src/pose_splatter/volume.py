@@ -1,4 +1,4 @@
-"""The model's voxel grid: how long its edge is, and which part of it the animal ever needs."""
+"""The model's voxel grid: how large its voxels are, and which of them the animal ever needs."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,11 +17,17 @@ from pose_splatter.progress import track
 from pose_splatter.tracking import Track
 
 CROP_MULTIPLE = 16  # four halvings by the U-Nets leave whole voxels
+MARGIN = 0.25  # of the cube's edge: how far around it the crop is looked for
 
 
 @dataclass(frozen=True)
 class Crop:
-    """crop.json: the cube of grid_size^3 voxels, `length` long, and the box of it that is kept."""
+    """crop.json: the box of voxels that the model sees, and what it was chosen by.
+
+    `grid_size` voxels are `length` (world units) long. `box` is from which voxel to which along x,
+    y and z, counted from the lower corner of a cube of that size about the animal's centre; it may
+    lie outside, since a tail reaches far behind the centre and nothing as far ahead of it.
+    """
 
     grid_size: int
     length: float
@@ -31,29 +37,30 @@ class Crop:
 
     @property
     def grid(self) -> VoxelGrid:
-        """The cropped grid that the model sees."""
+        """The voxels of the box, in the animal's own frame."""
         return VoxelGrid.cube(self.grid_size, self.length).cropped(self.box)
 
 
 def measure_length(animal: Track, frames: range) -> float:
-    """A cube edge (world units) that holds the hull in nearly all frames, tail and rearing too."""
-    radii = animal.radii[frames][animal.visible[frames]]
-    if not len(radii):
+    """The hull's length or height (world units) in nearly all frames, tail and rearing too."""
+    spans = animal.spans[frames][animal.visible[frames]]
+    if not len(spans):
         raise PoseSplatterError(
             "no training frame shows the animal in two cameras at once; check the masks."
         )
-    return float(2 * np.quantile(radii.max(axis=1), 0.98))
+    return float(np.quantile(spans.max(axis=1), 0.98))
 
 
 @dataclass(frozen=True)
 class HullSum:
-    """Occupancy and the animal's brightness, summed over frames on the uncropped grid.
+    """Occupancy and the animal's brightness, summed over frames.
 
-    `counts` (x y z) says in how many frames a voxel was in the hull; `length` is the grid's edge;
-    `grey` is the sum of red, green and blue (0 to 255) over `pixels` pixels of the animal.
+    `counts` (x y z) says in how many frames a voxel was in the hull, on `search_grid(grid_size,
+    length)`; `grey` is the sum of red, green and blue (0 to 255) over `pixels` pixels of the animal.
     """
 
     counts: Int[ndarray, "x y z"]
+    grid_size: int
     length: float
     grey: int
     pixels: int
@@ -63,10 +70,17 @@ class HullSum:
         """The sum over all parts of a recording."""
         return cls(
             np.sum([part.counts for part in sums], axis=0),
+            sums[0].grid_size,
             sums[0].length,
             sum(part.grey for part in sums),
             sum(part.pixels for part in sums),
         )
+
+
+def search_grid(grid_size: int, length: float) -> VoxelGrid:
+    """Where a crop is looked for: a cube of grid_size^3 voxels, `length` long, and MARGIN around it."""
+    margin = round(MARGIN * grid_size)
+    return VoxelGrid.cube(grid_size, length).cropped(((-margin, grid_size + margin),) * 3)
 
 
 def sum_hulls(
@@ -79,7 +93,7 @@ def sum_hulls(
     length: float,
 ) -> HullSum:
     """Carve the frames in the animal's own frame, by the observed cameras, and add them up."""
-    grid = VoxelGrid.cube(grid_size, length)
+    grid = search_grid(grid_size, length)
     rig = rig.subset(observed)
     counts, grey, pixels = np.zeros(grid.shape, np.int64), 0, 0
     for frame in track(frames, "carving", len(frames)):
@@ -94,16 +108,18 @@ def sum_hulls(
         # Whole numbers: their sum is the same in however many parts it was taken.
         grey += int(foreground.sum(dtype=np.int64))
         pixels += len(foreground)
-    return HullSum(counts, length, grey, pixels)
+    return HullSum(counts, grid_size, length, grey, pixels)
 
 
 def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto"]) -> Crop:
     """Choose the crop of a recording, and measure its fill colour where config does not set it."""
-    box = choose_crop(total.counts, coverage)
+    box = choose_crop(total.counts, coverage, total.grid_size)
+    margin = (len(total.counts) - total.grid_size) // 2
+    x, y, z = ((start - margin, stop - margin) for start, stop in box)
     return Crop(
-        grid_size=len(total.counts),
+        grid_size=total.grid_size,
         length=total.length,
-        box=box,
+        box=(x, y, z),
         coverage=covered_share(total.counts, box),
         fill_color=total.grey / (3 * 255 * total.pixels)
         if fill_color == "auto"
@@ -112,27 +128,33 @@ def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto
 
 
 def choose_crop(
-    volume_sum: Int[ndarray, "x y z"], coverage: float
+    volume_sum: Int[ndarray, "x y z"], coverage: float, largest: int
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """The smallest box, in multiples of 16 voxels along each axis, that keeps `coverage` of hulls.
 
     Each axis may lose an equal share of what is to be lost, half of it at either end; rounding up
-    to the multiple then gives most of that back.
+    to the multiple then gives most of that back. Along an axis that would need more than `largest`
+    voxels, itself such a multiple, the box keeps as much as so many can.
     """
     if not volume_sum.any():
         raise PoseSplatterError("no training frame has a visual hull; check the masks.")
     lost = (1 - coverage) / 3
     x, y, z = (
-        _choose_interval(volume_sum.sum(axis=tuple({0, 1, 2} - {axis})), lost) for axis in range(3)
+        _choose_interval(volume_sum.sum(axis=tuple({0, 1, 2} - {axis})), lost, largest)
+        for axis in range(3)
     )
     return x, y, z
 
 
-def _choose_interval(profile: Int[ndarray, " n"], lost: float) -> tuple[int, int]:
-    cumulative = np.concatenate([[0], np.cumsum(profile)]) / profile.sum()
+def _choose_interval(profile: Int[ndarray, " n"], lost: float, largest: int) -> tuple[int, int]:
+    sums = np.concatenate([[0], np.cumsum(profile)])
+    cumulative = sums / sums[-1]
     start = int(np.searchsorted(cumulative, lost / 2, side="right")) - 1
     stop = int(np.searchsorted(cumulative, 1 - lost / 2, side="left"))
-    size = min(-(-(stop - start) // CROP_MULTIPLE) * CROP_MULTIPLE, len(profile))
+    size = -(-(stop - start) // CROP_MULTIPLE) * CROP_MULTIPLE
+    if size > largest:
+        start = int(np.argmax(sums[largest:] - sums[:-largest]))
+        return start, start + largest
     start = max(0, min((start + stop - size) // 2, len(profile) - size))
     return start, start + size
 
@@ -151,7 +173,13 @@ def save_hull_sum(path: str | Path, total: HullSum) -> None:
 def load_hull_sum(path: str | Path) -> HullSum:
     """Read what `save_hull_sum` wrote."""
     part = load_npz(path)
-    return HullSum(part["counts"], float(part["length"]), int(part["grey"]), int(part["pixels"]))
+    return HullSum(
+        part["counts"],
+        int(part["grid_size"]),
+        float(part["length"]),
+        int(part["grey"]),
+        int(part["pixels"]),
+    )
 
 
 def save_volume_sum(path: str | Path, total: HullSum) -> None:

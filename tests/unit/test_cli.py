@@ -62,6 +62,7 @@ def workspace(tmp_path_factory, small_recording) -> Path:
         np.zeros(n),
         np.tile(np.eye(3), (n, 1, 1)),
         np.tile([60.0, 30.0], (n, 1)),
+        np.tile([120.0, 60.0], (n, 1)),
     )
     save_track(preset / "center_rotation.npz", track)
     save_crop(preset / "crop.json", Crop(48, 160.0, ((0, 48),) * 3, 1.0, 0.5))

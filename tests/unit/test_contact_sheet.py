@@ -27,7 +27,8 @@ from ..conftest import ring_rig, silhouettes, walking_balls
 
 def animal(visible: np.ndarray, centers: np.ndarray, angles: np.ndarray) -> Track:
     n = len(visible)
-    return Track(visible, centers, angles, np.tile(np.eye(3), (n, 1, 1)), np.ones((n, 2)))
+    covs, sizes = np.tile(np.eye(3), (n, 1, 1)), np.ones((n, 2))
+    return Track(visible, centers, angles, covs, sizes, 2 * sizes)
 
 
 def test_sampled_frames_show_the_animal():

@@ -171,6 +171,7 @@ def walk(unit: float) -> Track:
         angles=np.full(100, -np.pi / 2),
         covs=np.tile(unit**2 * np.eye(3) / 3, (100, 1, 1)),
         radii=np.zeros((100, 2)),
+        spans=np.zeros((100, 2)),
     )
 
 

@@ -148,6 +148,7 @@ def track(unit: float, frames: int = 3) -> Track:
         angles=np.zeros(frames + 1),
         covs=np.concatenate([covs, np.full((1, 3, 3), np.nan)]),
         radii=np.full((frames + 1, 2), np.nan),
+        spans=np.full((frames + 1, 2), np.nan),
     )
 
 

@@ -110,9 +110,9 @@ def test_recordings_may_leak_in_their_own_ways():
 def track(angles: np.ndarray, absent: list[int]) -> Track:
     frames = len(angles)
     visible = np.isin(np.arange(frames), absent, invert=True)
-    sizes = ((frames, 3), (frames, 3, 3), (frames, 2))
-    centers, covs, radii = (np.zeros(size) for size in sizes)
-    return Track(visible, centers, np.where(visible, angles, np.nan), covs, radii)
+    sizes = ((frames, 3), (frames, 3, 3), (frames, 2), (frames, 2))
+    centers, covs, radii, spans = (np.zeros(size) for size in sizes)
+    return Track(visible, centers, np.where(visible, angles, np.nan), covs, radii, spans)
 
 
 def test_test_frames_are_not_fitted_and_are_what_is_measured():

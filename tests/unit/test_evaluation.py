@@ -55,6 +55,7 @@ def still_track(visible):
         np.zeros(n),
         np.tile(np.eye(3), (n, 1, 1)),
         np.tile([60.0, 50.0], (n, 1)),
+        np.tile([120.0, 100.0], (n, 1)),
     )
 
 

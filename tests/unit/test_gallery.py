@@ -68,6 +68,7 @@ def recording() -> Recording:
             pose * np.pi / 2,
             np.tile(np.eye(3), (9, 1, 1)),
             np.tile([90.0, 60.0], (9, 1)),
+            np.tile([180.0, 120.0], (9, 1)),
         ),
         crop=Crop(48, LENGTH, ((0, 48), (8, 40), (8, 40)), 1.0, 0.5),
         observed=(0, 1, 2, 4, 5),

@@ -125,7 +125,7 @@ def own_config(path: Path) -> None:
 
 
 TAG = "recordings: !!python/object/apply:os.mkdir ['{}']\n"
-TRACK = ("visible", "centers", "angles", "covs", "radii")
+TRACK = ("visible", "centers", "angles", "covs", "radii", "spans")
 # What each reader is given: the file's name, how it is written, how it is read.
 FILES = {
     "checkpoint": ("a.pt", lambda p, t: torch.save({"network": t}, p), load_checkpoint),

@@ -49,6 +49,17 @@ def test_a_bent_tail_does_not_bend_the_heading(angle):
     assert moments.radii[0] > 100, "the tail still counts for how far the animal reaches"
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.7, 2.0, -2.5])
+def test_an_animal_is_as_long_as_from_its_nose_to_the_tip_of_its_tail(angle):
+    """Trunk from 52 ahead to 52 behind, tail to 148 behind: thinner than a voxel's diagonal."""
+    rig = ring_rig(width=320, height=240)
+    trunk, tail = body_with_tail(angle, bend=0)
+    masks = silhouettes(rig, trunk, 22) | silhouettes(rig, tail, 2)
+    moments = hull_moments(masks, rig, grid_size=64)
+    assert moments.spans[0] == pytest.approx(200, abs=6)
+    assert 44 < moments.spans[1] < 75, "no camera looks from below"
+
+
 def test_one_camera_that_is_wrong_does_no_harm():
     """Four cameras see the body, one lost its mask: the hull of all is empty, tracking goes on."""
     rig = ring_rig(5)
@@ -132,6 +143,7 @@ def made_moments(angles: np.ndarray, centers: np.ndarray, signs: np.ndarray) -> 
         axis=signs[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1),
         elongation=np.full(n, 0.5),
         radii=np.tile([50.0, 20.0], (n, 1)),
+        spans=np.tile([100.0, 40.0], (n, 1)),
     )
 
 

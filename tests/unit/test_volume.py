@@ -17,6 +17,7 @@ from pose_splatter.volume import (
     load_crop,
     load_hull_sum,
     make_crop,
+    measure_length,
     save_crop,
     save_hull_sum,
     sum_hulls,
@@ -36,7 +37,7 @@ def test_crop_keeps_what_it_promises(seed, coverage, spans):
     box = tuple(slice(a, min(a + b, 48)) for a, b in spans)
     volume[box] = np.random.default_rng(seed).integers(0, 5, volume[box].shape)
     volume[tuple(s.start for s in box)] += 1
-    crop = choose_crop(volume, coverage)
+    crop = choose_crop(volume, coverage, 48)
     assert covered_share(volume, crop) >= coverage - 1e-9
     for (start, stop), span in zip(crop, box, strict=True):
         assert 0 <= start < stop <= 48
@@ -46,19 +47,64 @@ def test_crop_keeps_what_it_promises(seed, coverage, spans):
 
 def test_nothing_to_crop_is_an_error():
     with pytest.raises(PoseSplatterError, match="no training frame"):
-        choose_crop(np.zeros((16, 16, 16), np.int64), 0.999)
+        choose_crop(np.zeros((16, 16, 16), np.int64), 0.999, 16)
 
 
 def test_parts_add_up_and_round_trip(tmp_path):
     counts = np.zeros((32, 32, 32), np.int64)
     counts[3:12, 10:20, 14:18] = 1
-    save_hull_sum(tmp_path / "a.npz", HullSum(counts, 64.0, grey=3 * 255 * 30, pixels=100))
+    save_hull_sum(tmp_path / "a.npz", HullSum(counts, 32, 64.0, grey=3 * 255 * 30, pixels=100))
     total = HullSum.add([load_hull_sum(tmp_path / "a.npz")] * 2)
     crop = make_crop(total, 1.0, "auto")
     assert total.counts.sum() == 2 * counts.sum()
     assert crop.fill_color == pytest.approx(0.3)
     save_crop(tmp_path / "crop.json", crop)
     assert load_crop(tmp_path / "crop.json") == crop
+
+
+def still(n_frames: int) -> Track:
+    shapes = (3,), (), (3, 3), (2,), (2,)
+    return Track(np.ones(n_frames, bool), *(np.zeros((n_frames, *shape)) for shape in shapes))
+
+
+def test_the_cube_is_as_long_as_the_animal_in_nearly_all_frames():
+    animal = still(100)
+    animal.spans[:] = np.array([60.0, 20.0])
+    animal.spans[:10] = np.array([60.0, 80.0])  # it rears
+    animal.spans[50] = np.array([500.0, 20.0])  # a mask is wrong
+    animal.spans[90:] = np.array([900.0, 900.0])  # not of the training frames
+    animal.visible[0] = False
+    animal.spans[0] = np.nan
+    assert measure_length(animal, range(90)) == 80.0
+    with pytest.raises(PoseSplatterError, match="no training frame"):
+        measure_length(animal, range(1))
+
+
+@pytest.mark.parametrize("behind", [0, 12, 15])
+def test_a_box_goes_where_the_animal_is_if_behind_the_cube(rig, behind):
+    """A ball of 20 about a point that lies 5 units a voxel behind the tracked centre."""
+    ball = np.array([[-5.0 * behind, 0, 0]])
+    masks = np.stack([silhouettes(rig, ball, 20)])
+    images = np.full((*masks.shape, 3), 90, np.uint8)
+    store = FrameStore(zarr.array(images), zarr.array(masks), np.arange(1), rig.names, 1)
+    total = sum_hulls(store, rig, list(range(6)), still(1), range(1), 32, 160.0)
+    crop = make_crop(total, 1.0, "auto")
+    assert total.counts.shape == (48, 48, 48)
+    assert crop.coverage == 1.0
+    assert (crop.grid_size, crop.length) == (32, 160.0)
+    assert crop.grid.shape == (16, 16, 16)
+    np.testing.assert_allclose(crop.grid.middle, ball[0], atol=6)
+    assert crop.box[0] == (8 - behind, 24 - behind)
+
+
+def test_a_box_is_never_larger_than_the_cube():
+    """It keeps the trunk and what it can of the tail, and says how much that is."""
+    counts = np.zeros((48, 48, 48), np.int64)
+    counts[4:44, 20:28, 20:28] = 1
+    counts[30:44, 20:28, 20:28] = 5
+    crop = make_crop(HullSum(counts, 32, 64.0, grey=1, pixels=1), 0.999, 0.5)
+    assert crop.box == ((12 - 8, 44 - 8), (16 - 8, 32 - 8), (16 - 8, 32 - 8))
+    assert crop.coverage == pytest.approx((18 + 5 * 14) / (26 + 5 * 14))
 
 
 def test_crop_grid_lies_where_the_indices_say():
@@ -73,8 +119,7 @@ def test_sums_of_hulls_are_whole_numbers(rig):
     masks = np.stack([silhouettes(rig, np.zeros((1, 3)), 40)] * 3)
     images = np.random.default_rng(0).integers(0, 255, (*masks.shape, 3), np.uint8)
     store = FrameStore(zarr.array(images), zarr.array(masks), np.arange(3), rig.names, 1)
-    poses = np.zeros((3, 3)), np.zeros(3), np.zeros((3, 3, 3)), np.ones((3, 2))
-    animal = Track(np.ones(3, bool), *poses)
+    animal = still(3)
     cameras = [0, 2, 3]
     total = sum_hulls(store, rig, cameras, animal, range(3), 16, 120.0)
     assert total.grey == images[:, cameras][masks[:, cameras] > 0].astype(int).sum()

@@ -44,7 +44,7 @@ def lose_the_animal(path):
     with np.load(path) as file:
         track = dict(file)
     track["visible"][ABSENT] = False
-    for name in ("centers", "angles", "covs", "radii"):
+    for name in ("centers", "angles", "covs", "radii", "spans"):
         track[name][ABSENT] = np.nan
     np.savez(path, **track)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

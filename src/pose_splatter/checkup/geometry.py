@@ -173,7 +173,7 @@ def check_animal_size(
 ) -> Verdict:
     """Is the hull of an animal's size, in pixels and from frame to frame?"""
     seen, observed = moments.visible, sample.observed(heldout)
-    length, height = 2 * np.median(moments.radii[seen], axis=0)
+    length, height = np.median(moments.spans[seen], axis=0)
     center = np.median(moments.center[seen], axis=0)
     depths = sample.rig.project(center)[1]
     pixels = float(np.median(length * sample.rig.intrinsics[:, 0, 0] / depths)) * sample.scale

@@ -91,7 +91,7 @@ def load_recordings(
 class Volume:
     """One frame's carved volume, sparse, and where it stands in the world (see CarvedVolume).
 
-    `reach` is half the edge of the cube around the animal (world units), however it was cropped.
+    `reach` is half the animal's longest extent (Crop.length, world units), however it was cropped.
     """
 
     shape: tuple[int, int, int]

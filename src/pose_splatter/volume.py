@@ -1,5 +1,6 @@
 """The model's voxel grid: how large its voxels are, and which of them the animal ever needs."""
 
+import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ from pose_splatter.files import atomic_path, load_json, load_npz, save_json, sav
 from pose_splatter.frames import FrameStore
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
+
+logger = logging.getLogger(__name__)
 
 CROP_MULTIPLE = 16  # four halvings by the U-Nets leave whole voxels
 MARGIN = 0.25  # of the cube's edge: how far around it the crop is looked for
@@ -116,11 +119,21 @@ def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto
     box = choose_crop(total.counts, coverage, total.grid_size)
     margin = (len(total.counts) - total.grid_size) // 2
     x, y, z = ((start - margin, stop - margin) for start, stop in box)
+    covered = covered_share(total.counts, box)
+    if covered < coverage:
+        logger.warning(
+            "the model's grid, at most %g long, holds %.4g of the hulls' voxels, not %g "
+            "(crop_coverage): give a larger ell in the preset, or look for masks with pieces of "
+            "something else.",
+            total.length,
+            covered,
+            coverage,
+        )
     return Crop(
         grid_size=total.grid_size,
         length=total.length,
         box=(x, y, z),
-        coverage=covered_share(total.counts, box),
+        coverage=covered,
         fill_color=total.grey / (3 * 255 * total.pixels)
         if fill_color == "auto"
         else float(fill_color),

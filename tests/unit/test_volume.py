@@ -97,7 +97,7 @@ def test_a_box_goes_where_the_animal_is_if_behind_the_cube(rig, behind):
     assert crop.box[0] == (8 - behind, 24 - behind)
 
 
-def test_a_box_is_never_larger_than_the_cube():
+def test_a_box_is_never_larger_than_the_cube(caplog):
     """It keeps the trunk and what it can of the tail, and says how much that is."""
     counts = np.zeros((48, 48, 48), np.int64)
     counts[4:44, 20:28, 20:28] = 1
@@ -105,6 +105,7 @@ def test_a_box_is_never_larger_than_the_cube():
     crop = make_crop(HullSum(counts, 32, 64.0, grey=1, pixels=1), 0.999, 0.5)
     assert crop.box == ((12 - 8, 44 - 8), (16 - 8, 32 - 8), (16 - 8, 32 - 8))
     assert crop.coverage == pytest.approx((18 + 5 * 14) / (26 + 5 * 14))
+    assert "at most 64 long, holds 0.9167 of the hulls' voxels, not 0.999" in caplog.text
 
 
 def test_crop_grid_lies_where_the_indices_say():

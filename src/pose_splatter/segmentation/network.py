@@ -10,6 +10,7 @@ from numpy import ndarray
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.segmentation.foreground import clean
 
+MARGIN = 0.5  # of the object's height and width, on each side, that a second look at it shows
 INPUT = 320  # pixels along the edge of what U2-Net and its kin look at (Qin et al. 2020)
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
 
@@ -34,7 +35,20 @@ class SaliencyNetwork:
             ) from error
 
     def __call__(self, picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "height width"]:
-        """The mask (0 or 1) of the picture's object."""
+        """The mask (0 or 1) of the picture's object: found in the whole, then looked at closely.
+
+        An animal that is a tenth of the picture's width has 32 pixels in the whole, and no tail.
+        """
+        mask = self._look(picture)
+        if mask.any():
+            box = _box_around(mask)
+            closely = self._look(np.ascontiguousarray(picture[box]))
+            mask = np.zeros_like(mask)
+            mask[box] = closely
+        return mask
+
+    def _look(self, picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "height width"]:
+        """The mask (0 or 1) of the object, at the network's own resolution."""
         small = cv2.resize(picture, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
         values = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION
         try:
@@ -55,6 +69,16 @@ class SaliencyNetwork:
         height, width = picture.shape[:2]
         large = cv2.resize(saliency, (width, height), interpolation=cv2.INTER_LINEAR)
         return clean((large >= 0.5).view(np.uint8))
+
+
+def _box_around(mask: UInt8[ndarray, "height width"]) -> tuple[slice, slice]:
+    """The object's box in the picture, and MARGIN around it."""
+    left, top, width, height = cv2.boundingRect(mask)
+    beside, above = round(MARGIN * width), round(MARGIN * height)
+    return (
+        slice(max(top - above, 0), top + height + above),
+        slice(max(left - beside, 0), left + width + beside),
+    )
 
 
 def _brief(error: cv2.error) -> str:

@@ -169,7 +169,7 @@ def _occupied_box(voxels: Shaped[ndarray, "x y z"]) -> tuple[slice, ...]:
 
 
 def _largest_component(hull: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
-    """The largest of the parts that hang together, if only by corners, as a thin tail's voxels do."""
+    """The largest of the parts that hang together, if only by corners as a thin tail does."""
     labels, count = ndimage.label(hull, np.ones((3, 3, 3)))
     return hull if count <= 1 else labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
@@ -273,9 +273,7 @@ def follow(moments: HullMoments, smoothing: float) -> Track:
         if smoothing > 0:
             directions = ndimage.gaussian_filter1d(directions, smoothing, axis=0, mode="nearest")
         angles[seen] = np.arctan2(directions[:, 1], directions[:, 0])
-    return Track(
-        moments.visible, moments.center, angles, moments.cov, moments.radii, moments.spans
-    )
+    return Track(moments.visible, moments.center, angles, moments.cov, moments.radii, moments.spans)
 
 
 def _choose_signs(

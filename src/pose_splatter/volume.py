@@ -58,8 +58,9 @@ def measure_length(animal: Track, frames: range) -> float:
 class HullSum:
     """Occupancy and the animal's brightness, summed over frames.
 
-    `counts` (x y z) says in how many frames a voxel was in the hull, on `search_grid(grid_size,
-    length)`; `grey` is the sum of red, green and blue (0 to 255) over `pixels` pixels of the animal.
+    `counts` (x y z) says in how many frames a voxel was in the hull, on the `search_grid` of
+    `grid_size` and `length`; `grey` is the sum of red, green and blue (0 to 255) over `pixels`
+    pixels of the animal.
     """
 
     counts: Int[ndarray, "x y z"]
@@ -81,7 +82,7 @@ class HullSum:
 
 
 def search_grid(grid_size: int, length: float) -> VoxelGrid:
-    """Where a crop is looked for: a cube of grid_size^3 voxels, `length` long, and MARGIN around it."""
+    """Where a box is looked for: a cube of grid_size^3 voxels and MARGIN around it."""
     margin = round(MARGIN * grid_size)
     return VoxelGrid.cube(grid_size, length).cropped(((-margin, grid_size + margin),) * 3)
 

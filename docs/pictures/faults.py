@@ -87,7 +87,7 @@ def posed(sample: Sample, up: np.ndarray, size: float, axis: plt.Axes, camera: i
     grid = VoxelGrid.cube(48, size * 2 * float(np.median(animal.radii[:, 0])))
     pose = animal.centers[0], float(animal.angles[0])
     edges, _ = upright.rig.project(grid_edges(grid, *pose))
-    length = 0.35 * grid.voxel_size * grid.shape[0]
+    length = 0.35 * grid.edges[0]
     arrow, _ = upright.rig.project(heading_arrow(*pose, length=length))
     draw_camera(
         axis, sample.pictures[0, camera], sample.masks[0, camera], edges[camera], arrow[camera]

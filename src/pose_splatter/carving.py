@@ -56,6 +56,13 @@ class VoxelGrid:
         return np.array(self.lower) + self.voxel_size * (indices + 0.5)
 
 
+def to_world(
+    points: Float[ndarray, "*point 3"], center: Float[ndarray, "3"], angle: float
+) -> Float[ndarray, "*point 3"]:
+    """Points of the frame of an animal that stands at `center` and heads for `angle` (radians)."""
+    return center + points @ heading_rotation(angle).T
+
+
 def heading_rotation(angle: float) -> Float[ndarray, "3 3"]:
     """The turn about +z that takes the animal's frame to the world's."""
     cosine, sine = np.cos(angle), np.sin(angle)

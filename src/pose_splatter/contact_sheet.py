@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
-from pose_splatter.carving import VoxelGrid, heading_rotation
+from pose_splatter.carving import VoxelGrid, to_world
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, mask_box
 from pose_splatter.plots import (
@@ -91,7 +91,7 @@ def grid_edges(
             start = np.insert(np.array(rest, float), axis, 0.0)
             ends.append([start, start + np.eye(3)[axis]])
     local = np.array(grid.lower) + grid.edges * np.array(ends)
-    return center + local @ heading_rotation(angle).T
+    return to_world(local, center, angle)
 
 
 def heading_arrow(
@@ -111,13 +111,14 @@ def plot_contact_sheet(
     heldout: Sequence[str],
     title: str,
     hulls: UInt8[ndarray, "frame camera h w"] | None = None,
+    grid_name: str = "the model's grid",
 ) -> Figure:
     """The frames (rows) in every camera (columns), and under them the rig and the path from above.
 
     `pictures` are the `frames` as `read_pictures` gives them, `rig` the upright pinholes of the
-    store, `grid` the cropped one of crop.json, `heldout` the names of cameras held out. Where
-    there are `hulls`, what each camera sees of the frames' hulls, their outlines are drawn too.
-    Frames without the animal get no grid and no heading.
+    store, `grid` the cropped one of crop.json or another, of `grid_name`, `heldout` the names of
+    cameras held out. Where there are `hulls`, what each camera sees of the frames' hulls, their
+    outlines are drawn too. Frames without the animal get no grid and no heading.
     """
     columns = max(len(rig), 4)
     figure = plt.figure(
@@ -146,7 +147,7 @@ def plot_contact_sheet(
         handles.append(Line2D([], [], color=HULL_COLOR, label="the cameras' hull, seen again"))
     if grid is not None:
         handles += [
-            Line2D([], [], color=GRID_COLOR, label="the model's grid"),
+            Line2D([], [], color=GRID_COLOR, label=grid_name),
             Line2D([], [], color=HEADING_COLOR, marker="o", label="centre and heading"),
         ]
     handles.append(Patch(color=OUTSIDE_COLOR, label="outside the picture"))

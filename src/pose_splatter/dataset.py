@@ -91,7 +91,7 @@ def load_recordings(
 class Volume:
     """One frame's carved volume, sparse, and where it stands in the world (see CarvedVolume).
 
-    `reach` is half the animal's longest extent (Crop.length, world units), however it was cropped.
+    `half_length` is half of Crop.length (world units): what positions are told in.
     """
 
     shape: tuple[int, int, int]
@@ -99,7 +99,7 @@ class Volume:
     features: Float[Tensor, "voxel 7"]
     lower: Float[Tensor, "3"]
     voxel_size: float
-    reach: float
+    half_length: float
     center: Float[Tensor, "3"]
     angle: float
 
@@ -159,7 +159,7 @@ def carve_frame(
         features=torch.from_numpy(carved.features),
         lower=torch.tensor(grid.lower, dtype=torch.float32),
         voxel_size=grid.voxel_size,
-        reach=recording.crop.length / 2,
+        half_length=recording.crop.length / 2,
         center=torch.from_numpy(center).float(),
         angle=angle,
     )

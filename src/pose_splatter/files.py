@@ -12,15 +12,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
 from pose_splatter.errors import PoseSplatterError
 
+T = TypeVar("T")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FULL = 1 << 16  # bytes left on a disk that is full: the last block may stay free
@@ -204,6 +206,18 @@ def load_npz(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file of results (see `sound`)."""
     with sound(path), np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def save_fields(path: str | Path, content: Any) -> None:
+    """A dataclass of arrays and numbers as an .npz file, atomically."""
+    save_npz(path, **{field.name: getattr(content, field.name) for field in fields(content)})
+
+
+def load_fields(path: str | Path, kind: type[T]) -> T:
+    """The dataclass that `save_fields` wrote; a file without a field is damaged (see `sound`)."""
+    with sound(path), np.load(path, allow_pickle=False) as arrays:
+        content = {field.name: arrays[field.name] for field in fields(kind)}
+    return kind(**{name: array if array.ndim else array.item() for name, array in content.items()})
 
 
 def save_text(path: str | Path, text: str) -> None:

@@ -73,7 +73,7 @@ class PoseSplatter(nn.Module):
         carved = features = volume.features[:, :CARVED]
         centers = volume.lower + volume.voxel_size * (volume.indices + 0.5)
         if self.encoder is not None:
-            inputs = torch.cat([volume.features, centers / volume.reach], dim=-1)
+            inputs = torch.cat([volume.features, centers / volume.half_length], dim=-1)
             refined = self.encoder(volume.indices, inputs)
             features = torch.cat([carved, refined.float()], dim=-1)
         offset, quat, scale, opacity, color = self.decoder(features).float().split(OUTPUTS, dim=-1)

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from pose_splatter.cameras import EPS2D, CameraRig
-from pose_splatter.carving import heading_rotation
+from pose_splatter.carving import to_world
 from pose_splatter.dataset import Recording
 from pose_splatter.evaluation import typical_frame
 from pose_splatter.gaussians import Gaussians
@@ -99,12 +99,12 @@ def turntable(
 ) -> Iterator[UInt8[ndarray, "h w 3"]]:
     """One frame from all around: pictures from a full turn of the first observed camera."""
     _, gaussians = decode_frame(model, recording, frame, device)
-    center = recording.track.centers[frame]
+    middle = _grid_middle(recording, frame)
     label = frame_label(recording.store.source_frames[frame])
     yaws = np.linspace(0, 360, TURNTABLE_VIEWS, endpoint=False)
     for yaw in track(yaws, "rendering a turntable", len(yaws)):
-        view = _around(recording, frame, yaw, 0.0)
-        yield captioned(render_views(gaussians, view, recording, center)[0, ..., :3], label)
+        view = _around(recording, middle, yaw, 0.0)
+        yield captioned(render_views(gaussians, view, recording, middle)[0, ..., :3], label)
 
 
 def bullet_time(
@@ -122,16 +122,22 @@ def bullet_time(
     """
     shown = [frame for frame in frames if recording.track.visible[frame]][:BULLET_FRAMES]
     for step, frame in enumerate(track(shown, "rendering a flight", len(shown))):
-        center = recording.track.centers[frame]
-        view = _around(recording, frame, *flight.angles(step / len(shown)))
+        middle = _grid_middle(recording, frame)
+        view = _around(recording, middle, *flight.angles(step / len(shown)))
         _, gaussians = decode_frame(model, recording, frame, device)
-        picture = render_views(gaussians, view, recording, center)[0, ..., :3]
+        picture = render_views(gaussians, view, recording, middle)[0, ..., :3]
         yield captioned(picture, frame_label(recording.store.source_frames[frame], fps))
 
 
-def _around(recording: Recording, frame: int, yaw: float, pitch: float) -> CameraRig:
+def _grid_middle(recording: Recording, frame: int) -> Float[ndarray, "3"]:
+    """The middle of the model's grid in the world: an animal with its tail is all around it."""
+    center, angle = recording.track.centers[frame], float(recording.track.angles[frame])
+    return to_world(recording.crop.grid.middle, center, angle)
+
+
+def _around(
+    recording: Recording, middle: Float[ndarray, "3"], yaw: float, pitch: float
+) -> CameraRig:
     """The first observed camera carried around the model's grid, which fills the picture."""
-    grid, angle = recording.crop.grid, float(recording.track.angles[frame])
-    middle = recording.track.centers[frame] + heading_rotation(angle) @ grid.middle
     view = orbit(recording.rig, recording.observed[0], middle, np.array([yaw]), np.array([pitch]))
-    return framed(view, middle, ROOM * grid.edges.max() / 2, SIZE)
+    return framed(view, middle, ROOM * recording.crop.grid.edges.max() / 2, SIZE)

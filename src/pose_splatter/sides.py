@@ -20,7 +20,7 @@ from pose_splatter.plots import GREY
 
 PIXELS_PER_VOXEL = 4
 FAR = 300.0  # edges of the grid between camera and animal: so far off, there is no perspective
-THICKEST = 0.5  # of the grid's edge, where the scale of thickness ends: the same for all
+THICKEST = 0.5  # of the animal's length, where the scale of thickness ends: the same for all
 SOLID = 0.5  # carved voxels below this occupancy, which a camera does not see, hide no others
 
 

@@ -1,18 +1,20 @@
 """The model's voxel grid: how large its voxels are, and which of them the animal ever needs."""
 
 import logging
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
 from pose_splatter.carving import VoxelGrid, carve, extent_views, index_projections
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import atomic_path, load_json, load_npz, save_json, save_npz
+from pose_splatter.files import atomic_path, load_fields, load_json, save_fields, save_json
 from pose_splatter.frames import FrameStore
 from pose_splatter.progress import track
 from pose_splatter.tracking import Track
@@ -20,7 +22,8 @@ from pose_splatter.tracking import Track
 logger = logging.getLogger(__name__)
 
 CROP_MULTIPLE = 16  # four halvings by the U-Nets leave whole voxels
-MARGIN = 0.25  # of the cube's edge: how far around it the crop is looked for
+SPARE = 16  # voxels that a box may be longer than the animal: tails swing, headings waver
+MARGIN = 0.5  # of the animal's length, on each side: no part of it can be farther from its centre
 
 
 @dataclass(frozen=True)
@@ -63,28 +66,35 @@ class HullSum:
     pixels of the animal.
     """
 
-    counts: Int[ndarray, "x y z"]
+    counts: Int32[ndarray, "x y z"]
     grid_size: int
     length: float
     grey: int
     pixels: int
 
     @classmethod
-    def add(cls, sums: "list[HullSum]") -> "HullSum":
-        """The sum over all parts of a recording."""
-        return cls(
-            np.sum([part.counts for part in sums], axis=0),
-            sums[0].grid_size,
-            sums[0].length,
-            sum(part.grey for part in sums),
-            sum(part.pixels for part in sums),
+    def add(cls, sums: "Iterable[HullSum]") -> "HullSum":
+        """The sum over all parts of a recording, one of which is in memory at a time."""
+        return reduce(cls._plus, sums)
+
+    def _plus(self, other: "HullSum") -> "HullSum":
+        return replace(
+            self,
+            counts=self.counts + other.counts,
+            grey=self.grey + other.grey,
+            pixels=self.pixels + other.pixels,
         )
 
 
 def search_grid(grid_size: int, length: float) -> VoxelGrid:
     """Where a box is looked for: a cube of grid_size^3 voxels and MARGIN around it."""
-    margin = round(MARGIN * grid_size)
+    margin = search_margin(grid_size)
     return VoxelGrid.cube(grid_size, length).cropped(((-margin, grid_size + margin),) * 3)
+
+
+def search_margin(grid_size: int) -> int:
+    """How many voxels, on each side, are around the cube where a box is looked for."""
+    return round(MARGIN * grid_size)
 
 
 def sum_hulls(
@@ -99,7 +109,7 @@ def sum_hulls(
     """Carve the frames in the animal's own frame, by the observed cameras, and add them up."""
     grid = search_grid(grid_size, length)
     rig = rig.subset(observed)
-    counts, grey, pixels = np.zeros(grid.shape, np.int64), 0, 0
+    counts, grey, pixels = np.zeros(grid.shape, np.int32), 0, 0
     for frame in track(frames, "carving", len(frames)):
         if not animal.visible[frame]:
             continue
@@ -107,7 +117,8 @@ def sum_hulls(
         images = store.read_images(frame)[observed]
         pose = animal.centers[frame], float(animal.angles[frame])
         projections = index_projections(rig, grid, *pose)
-        counts += carve(masks, projections, grid.shape, extent_views(len(rig))) > 0
+        hull = carve(masks, projections, grid.shape, extent_views(len(rig))) > 0
+        counts.reshape(-1)[np.flatnonzero(hull)] += 1  # few of all
         foreground = images[masks > 0]
         # Whole numbers: their sum is the same in however many parts it was taken.
         grey += int(foreground.sum(dtype=np.int64))
@@ -116,19 +127,22 @@ def sum_hulls(
 
 
 def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto"]) -> Crop:
-    """Choose the crop of a recording, and measure its fill colour where config does not set it."""
-    box = choose_crop(total.counts, coverage, total.grid_size)
-    margin = (len(total.counts) - total.grid_size) // 2
+    """Choose the crop of a recording, and measure its fill colour where config does not set it.
+
+    Warns where the longest box that `grid_size` allows loses twice what `coverage` gives up.
+    """
+    largest = total.grid_size + SPARE
+    box = choose_crop(total.counts, coverage, largest)
+    margin = search_margin(total.grid_size)
     x, y, z = ((start - margin, stop - margin) for start, stop in box)
     covered = covered_share(total.counts, box)
-    if covered < coverage:
+    if 1 - covered > 2 * (1 - coverage) and any(stop - start == largest for start, stop in box):
         logger.warning(
-            "the model's grid, at most %g long, holds %.4g of the hulls' voxels, not %g "
-            "(crop_coverage): give a larger ell in the preset, or look for masks with pieces of "
-            "something else.",
+            "the model's grid, as long as it may be, loses %.2g %% of the animal's hulls: give a "
+            "larger ell than %.4g in the preset, or look for masks with pieces of something else "
+            "and for headings that turn around.",
+            100 * (1 - covered),
             total.length,
-            covered,
-            coverage,
         )
     return Crop(
         grid_size=total.grid_size,
@@ -167,7 +181,9 @@ def _choose_interval(profile: Int[ndarray, " n"], lost: float, largest: int) -> 
     stop = int(np.searchsorted(cumulative, 1 - lost / 2, side="left"))
     size = -(-(stop - start) // CROP_MULTIPLE) * CROP_MULTIPLE
     if size > largest:
-        start = int(np.argmax(sums[largest:] - sums[:-largest]))
+        held = sums[largest:] - sums[:-largest]
+        best = np.flatnonzero(held == held.max())
+        start = int(best[len(best) // 2])
         return start, start + largest
     start = max(0, min((start + stop - size) // 2, len(profile) - size))
     return start, start + size
@@ -181,19 +197,12 @@ def covered_share(volume_sum: Int[ndarray, "x y z"], box: tuple[tuple[int, int],
 
 def save_hull_sum(path: str | Path, total: HullSum) -> None:
     """Write the sum of one part."""
-    save_npz(path, **{field.name: getattr(total, field.name) for field in fields(total)})
+    save_fields(path, total)
 
 
 def load_hull_sum(path: str | Path) -> HullSum:
     """Read what `save_hull_sum` wrote."""
-    part = load_npz(path)
-    return HullSum(
-        part["counts"],
-        int(part["grid_size"]),
-        float(part["length"]),
-        int(part["grey"]),
-        int(part["pixels"]),
-    )
+    return load_fields(path, HullSum)
 
 
 def save_volume_sum(path: str | Path, total: HullSum) -> None:

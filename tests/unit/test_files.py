@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -16,10 +17,12 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import (
     atomic_path,
     create_h5,
+    load_fields,
     load_json,
     load_npz,
     open_h5,
     resumable_path,
+    save_fields,
     save_npz,
     save_text,
     sound,
@@ -210,6 +213,28 @@ def test_a_damaged_npz_is_named(tmp_path, damage):
         PoseSplatterError, match=r"a\.npz: the file is damaged \(.*\); delete a\.npz and run"
     ):
         load_npz(tmp_path / "a.npz")
+
+
+@dataclass(frozen=True)
+class Kept:
+    values: np.ndarray
+    count: int
+    share: float
+
+
+def test_dataclasses_come_back_as_they_were(tmp_path):
+    save_fields(tmp_path / "a.npz", Kept(np.arange(3), 2, 0.5))
+    kept = load_fields(tmp_path / "a.npz", Kept)
+    assert (kept.values.tolist(), kept.count, kept.share) == ([0, 1, 2], 2, 0.5)
+    assert type(kept.count) is int
+
+
+def test_a_file_of_before_a_field_was_added_is_named(tmp_path):
+    save_npz(tmp_path / "a.npz", values=np.arange(3), count=2)
+    with pytest.raises(
+        PoseSplatterError, match=r"a\.npz: .*share.*; delete a\.npz and run the same"
+    ):
+        load_fields(tmp_path / "a.npz", Kept)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty"])

@@ -207,6 +207,21 @@ def test_flights_keep_the_animal_in_the_middle(recording, model):
     assert np.abs(pictures[0].astype(int) - pictures[4]).mean() > 1, "from the other side"
 
 
+def test_flights_show_the_grid_wherever_it_lies(recording, model):
+    """The same voxels, told from a quarter of their length ahead: the same pictures."""
+    crop = Crop(96, 2 * LENGTH, ((12, 60), (32, 64), (32, 64)), 1.0, 0.5)
+    ahead = np.array([0, LENGTH / 4, 0])  # it heads for +y
+    track = replace(recording.track, centers=recording.track.centers + ahead)
+    moved = replace(recording, crop=crop, track=track)
+    turntables = [list(spin(model, which, 0, "cpu")) for which in (recording, moved)]
+    flights = [
+        list(bullet_time(model, which, range(3), Flight(turns=0.1), 30.0, "cpu"))
+        for which in (recording, moved)
+    ]
+    for one, other in (*zip(*turntables, strict=True), *zip(*flights, strict=True)):
+        assert np.abs(one.astype(int) - other).mean() < 0.3
+
+
 def test_time_runs_in_a_flight(recording, model, monkeypatch):
     """Of a camera that stands still, the last moment has its colours the other way round."""
     texts = []

@@ -37,7 +37,7 @@ def batch() -> FrameBatch:
             features=torch.from_numpy(carved.features),
             lower=torch.tensor(grid.lower),
             voxel_size=grid.voxel_size,
-            reach=90.0,
+            half_length=90.0,
             center=torch.from_numpy(center).float(),
             angle=0.5,
         ),
@@ -101,7 +101,7 @@ def test_another_unit_of_length_changes_nothing(batch):
         batch.volume,
         lower=batch.volume.lower / 1000,
         voxel_size=batch.volume.voxel_size / 1000,
-        reach=batch.volume.reach / 1000,
+        half_length=batch.volume.half_length / 1000,
         center=batch.volume.center / 1000,
     )
     metres = replace(batch, volume=volume, viewmats=viewmats)

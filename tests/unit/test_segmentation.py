@@ -410,6 +410,11 @@ def network(path, size: int = 320):
     return path
 
 
+def reddened(truth: np.ndarray) -> np.ndarray:
+    """A picture that is red where the mask is set."""
+    return np.where(truth[..., None] > 0, np.uint8([250, 90, 160]), np.uint8([20, 90, 160]))
+
+
 def test_a_network_of_rembgs_kind_plugs_in(tmp_path):
     picture = np.full((HEIGHT, WIDTH, 3), [20, 90, 160], np.uint8)
     picture[30:60, 40:90] = [250, 90, 160]
@@ -422,15 +427,33 @@ def test_a_network_of_rembgs_kind_plugs_in(tmp_path):
     assert not black.any()
 
 
-def test_a_network_looks_closely_at_what_it_finds(tmp_path):
+@pytest.mark.parametrize("length", [40, 300], ids=["short", "leads out of the second look"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_network_looks_closely_at_what_it_finds(tmp_path, length, turned):
     """In a picture of 1280, it sees every fourth pixel: a tail two pixels wide is faint there."""
-    picture = np.full((1280, 1280, 3), [20, 90, 160], np.uint8)
     truth = np.zeros((1280, 1280), np.uint8)
-    truth[600:660, 500:620] = truth[626:628, 620:675] = 1
-    picture[truth > 0] = [250, 90, 160]
-    mask = SaliencyNetwork(network(tmp_path / "n.onnx"))(picture)
+    truth[600:660, 500:620] = truth[626:628, 620 : 620 + length] = 1
+    truth = np.ascontiguousarray(truth.T) if turned else truth
+    mask = SaliencyNetwork(network(tmp_path / "n.onnx"))(reddened(truth))
     assert iou(mask, truth) > 0.98
-    assert mask[627, 630:670].all()
+    assert mask[truth > 0].mean() > 0.98
+
+
+def test_a_network_looks_closely_at_the_pictures_edge(tmp_path):
+    truth = np.zeros((640, 640), np.uint8)
+    truth[600:, :90] = 1
+    assert iou(SaliencyNetwork(network(tmp_path / "n.onnx"))(reddened(truth)), truth) > 0.99
+
+
+def test_a_closer_look_that_finds_nothing_is_no_loss(tmp_path, monkeypatch):
+    truth = np.zeros((640, 640), np.uint8)
+    truth[300:340, 200:290] = 1
+    segmenter = SaliencyNetwork(network(tmp_path / "n.onnx"))
+    look = segmenter._look
+    monkeypatch.setattr(
+        segmenter, "_look", lambda p: look(p) if len(p) == 640 else np.zeros(p.shape[:2], np.uint8)
+    )
+    assert iou(segmenter(reddened(truth)), truth) > 0.9
 
 
 def test_weights_that_are_missing_or_no_network(tmp_path):

@@ -11,6 +11,8 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, mask_middles
 from pose_splatter.tracking import (
     HullMoments,
+    _largest_component,
+    _spans,
     estimate_up_from_masks,
     follow,
     hull_moments,
@@ -58,6 +60,28 @@ def test_an_animal_is_as_long_as_from_its_nose_to_the_tip_of_its_tail(angle):
     moments = hull_moments(masks, rig, grid_size=64)
     assert moments.spans[0] == pytest.approx(200, abs=6)
     assert 44 < moments.spans[1] < 75, "no camera looks from below"
+
+
+def test_spans_are_lengths_in_the_horizontal_direction_where_it_is_most_and_heights():
+    """Of a thin rod, to the half percent that so many directions allow, however it is turned."""
+    for angle in np.linspace(0, np.pi, 50):
+        rod = np.linspace(0, 100, 9)[:, None] * np.array([np.cos(angle), np.sin(angle), 0.3])
+        np.testing.assert_allclose(_spans(rod + 7), [100, 30], rtol=0.005)
+
+
+def test_voxels_edges_count_for_lengths():
+    """From the first one's face to the last one's: as long in large voxels as in small ones."""
+    rig = ring_rig(width=320, height=240)
+    masks = silhouettes(rig, np.zeros((1, 3)), 40)
+    lengths = [hull_moments(masks, rig, grid_size=size).spans[0] for size in (16, 32, 64)]
+    assert np.ptp(lengths) < 3
+
+
+def test_parts_that_touch_by_corners_hang_together():
+    hull = np.zeros((6, 6, 6), bool)
+    hull[:2, :2, :2] = hull[2, 2, 2] = hull[3, 3, 3] = True
+    hull[5, 0, 0] = True
+    assert _largest_component(hull).sum() == 10
 
 
 def test_one_camera_that_is_wrong_does_no_harm():

@@ -49,7 +49,7 @@ def test_every_target_of_the_contract_is_there(finished):
         assert track["covs"].shape == (24, 3, 3)
     crop = json.loads((preset / "crop.json").read_text())
     assert crop["coverage"] >= 0.999
-    assert np.load(preset / "volume_sum.npy").shape == (64, 64, 64)
+    assert np.load(preset / "volume_sum.npy").shape == (128, 128, 128)
     checkpoint = torch.load(experiment / "checkpoint.pt", weights_only=True)
     assert {"network", "weights"} <= set(checkpoint)
     log = pd.read_csv(experiment / "training_log.csv")

@@ -36,6 +36,7 @@ def draw_sheet(sample: Sample, animal: Track, heldout: Sequence[str], title: str
         heldout,
         title,
         hulls=hulls,
+        grid_name="a cube around the animal",
     )
 
 

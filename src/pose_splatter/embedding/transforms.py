@@ -7,7 +7,7 @@ Theirs weighs another objective, so its mu (1e2 in the original) cannot be compa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import load_npz, save_npz
+from pose_splatter.files import load_fields, save_fields
 from pose_splatter.frames import split_frames
 from pose_splatter.tracking import Track
 
@@ -188,9 +188,9 @@ def measure_heading(
 
 def save_transforms(path: str | Path, transforms: EmbeddingTransforms) -> None:
     """Write transforms.npz: the arrays of EmbeddingTransforms by name, no pickle."""
-    save_npz(path, **asdict(transforms))
+    save_fields(path, transforms)
 
 
 def load_transforms(path: str | Path) -> EmbeddingTransforms:
     """Read transforms.npz."""
-    return EmbeddingTransforms(**load_npz(path))
+    return load_fields(path, EmbeddingTransforms)

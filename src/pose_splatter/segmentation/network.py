@@ -10,7 +10,8 @@ from numpy import ndarray
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.segmentation.foreground import clean
 
-MARGIN = 0.5  # of the object's height and width, on each side, that a second look at it shows
+LOOKS = 4  # at the picture, the first of which is at the whole
+MARGIN = 0.5  # of the object's longer side: what a close look shows around it
 INPUT = 320  # pixels along the edge of what U2-Net and its kin look at (Qin et al. 2020)
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
 
@@ -38,13 +39,19 @@ class SaliencyNetwork:
         """The mask (0 or 1) of the picture's object: found in the whole, then looked at closely.
 
         An animal that is a tenth of the picture's width has 32 pixels in the whole, and no tail.
+        Where a tail that was found leads out of the closer look, the next one takes in more.
         """
-        mask = self._look(picture)
-        if mask.any():
+        mask, seen = self._look(picture), (slice(None), slice(None))
+        for _ in range(LOOKS - 1):
             box = _box_around(mask)
-            closely = self._look(np.ascontiguousarray(picture[box]))
-            mask = np.zeros_like(mask)
-            mask[box] = closely
+            if not mask.any() or box == seen:
+                break
+            closely, seen = self._look(np.ascontiguousarray(picture[box])), box
+            if closely.any():
+                mask = np.zeros_like(mask)
+                mask[box] = closely
+            if not _leads_out(closely, box, mask.shape):
+                break
         return mask
 
     def _look(self, picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "height width"]:
@@ -72,13 +79,29 @@ class SaliencyNetwork:
 
 
 def _box_around(mask: UInt8[ndarray, "height width"]) -> tuple[slice, slice]:
-    """The object's box in the picture, and MARGIN around it."""
+    """The object's box in the picture, made square, and MARGIN around it."""
     left, top, width, height = cv2.boundingRect(mask)
-    beside, above = round(MARGIN * width), round(MARGIN * height)
+    size = round((1 + 2 * MARGIN) * max(width, height))
+    top, left = (2 * top + height - size) // 2, (2 * left + width - size) // 2
+    rows, columns = mask.shape
     return (
-        slice(max(top - above, 0), top + height + above),
-        slice(max(left - beside, 0), left + width + beside),
+        slice(max(top, 0), min(top + size, rows)),
+        slice(max(left, 0), min(left + size, columns)),
     )
+
+
+def _leads_out(
+    mask: UInt8[ndarray, "row column"], box: tuple[slice, slice], shape: tuple[int, int]
+) -> bool:
+    """Whether the mask within a box ends at a side of it that is not the picture's own."""
+    rows, columns = box
+    sides = {
+        "top": rows.start > 0 and mask[0].any(),
+        "bottom": rows.stop < shape[0] and mask[-1].any(),
+        "left": columns.start > 0 and mask[:, 0].any(),
+        "right": columns.stop < shape[1] and mask[:, -1].any(),
+    }
+    return any(sides.values())
 
 
 def _brief(error: cv2.error) -> str:

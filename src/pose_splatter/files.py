@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from glob import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import h5py
 import numpy as np
@@ -216,7 +216,7 @@ def save_fields(path: str | Path, content: Any) -> None:
 def load_fields(path: str | Path, kind: type[T]) -> T:
     """The dataclass that `save_fields` wrote; a file without a field is damaged (see `sound`)."""
     with sound(path), np.load(path, allow_pickle=False) as arrays:
-        content = {field.name: arrays[field.name] for field in fields(kind)}
+        content = {field.name: arrays[field.name] for field in fields(cast(Any, kind))}
     return kind(**{name: array if array.ndim else array.item() for name, array in content.items()})
 
 

@@ -95,13 +95,10 @@ def _leads_out(
 ) -> bool:
     """Whether the mask within a box ends at a side of it that is not the picture's own."""
     rows, columns = box
-    sides = {
-        "top": rows.start > 0 and mask[0].any(),
-        "bottom": rows.stop < shape[0] and mask[-1].any(),
-        "left": columns.start > 0 and mask[:, 0].any(),
-        "right": columns.stop < shape[1] and mask[:, -1].any(),
-    }
-    return any(sides.values())
+    above, below = rows.start > 0 and mask[0].any(), rows.stop < shape[0] and mask[-1].any()
+    left = columns.start > 0 and mask[:, 0].any()
+    right = columns.stop < shape[1] and mask[:, -1].any()
+    return bool(above or below or left or right)
 
 
 def _brief(error: cv2.error) -> str:

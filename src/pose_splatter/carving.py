@@ -76,11 +76,11 @@ def index_projections(
 
     The grid stands at `center` in the world, turned by `angle` (radians) about +z.
     """
-    to_world = np.eye(4)
+    index_to_world = np.eye(4)
     rotation = heading_rotation(angle)
-    to_world[:3, :3] = rotation * grid.voxel_size
-    to_world[:3, 3] = center + rotation @ (np.array(grid.lower) + 0.5 * grid.voxel_size)
-    return (rig.projections @ to_world).astype(np.float32)
+    index_to_world[:3, :3] = rotation * grid.voxel_size
+    index_to_world[:3, 3] = center + rotation @ (np.array(grid.lower) + 0.5 * grid.voxel_size)
+    return (rig.projections @ index_to_world).astype(np.float32)
 
 
 def carve(

@@ -214,9 +214,15 @@ def save_fields(path: str | Path, content: Any) -> None:
 
 
 def load_fields(path: str | Path, kind: type[T]) -> T:
-    """The dataclass that `save_fields` wrote; a file without a field is damaged (see `sound`)."""
-    with sound(path), np.load(path, allow_pickle=False) as arrays:
-        content = {field.name: arrays[field.name] for field in fields(cast(Any, kind))}
+    """The dataclass that `save_fields` wrote; what another version wrote is named."""
+    names = [field.name for field in fields(cast(Any, kind))]
+    arrays = load_npz(path)
+    if missing := [name for name in names if name not in arrays]:
+        raise PoseSplatterError(
+            f"{path}: holds no {', '.join(missing)}, as another version wrote it; delete "
+            f"{Path(path).name} and run the same command again: it is made anew."
+        )
+    content = {name: arrays[name] for name in names}
     return kind(**{name: array if array.ndim else array.item() for name, array in content.items()})
 
 

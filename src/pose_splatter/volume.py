@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 CROP_MULTIPLE = 16  # four halvings by the U-Nets leave whole voxels
 SPARE = 16  # voxels that a box may be longer than the animal: tails swing, headings waver
-MARGIN = 0.5  # of the animal's length, on each side: no part of it can be farther from its centre
+MARGIN = 0.5  # of the animal's length, on each side: no part is farther from its centre
 
 
 @dataclass(frozen=True)

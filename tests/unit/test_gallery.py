@@ -219,7 +219,7 @@ def test_flights_show_the_grid_wherever_it_lies(recording, model):
         for which in (recording, moved)
     ]
     for one, other in (*zip(*turntables, strict=True), *zip(*flights, strict=True)):
-        assert np.abs(one.astype(int) - other).mean() < 0.3
+        assert np.abs(one.astype(int) - other).mean() < 0.005
 
 
 def test_time_runs_in_a_flight(recording, model, monkeypatch):

@@ -25,7 +25,7 @@ from pose_splatter.segmentation.foreground import (
     clean,
     segment,
 )
-from pose_splatter.segmentation.network import SaliencyNetwork
+from pose_splatter.segmentation.network import SaliencyNetwork, _leads_out
 from pose_splatter.segmentation.recording import (
     load_model,
     make_segmenter,
@@ -443,6 +443,29 @@ def test_a_network_looks_closely_at_the_pictures_edge(tmp_path):
     truth = np.zeros((640, 640), np.uint8)
     truth[600:, :90] = 1
     assert iou(SaliencyNetwork(network(tmp_path / "n.onnx"))(reddened(truth)), truth) > 0.99
+
+
+def test_what_fills_the_picture_is_looked_at_once(tmp_path, monkeypatch):
+    truth = np.zeros((640, 640), np.uint8)
+    truth[20:620, 20:620] = 1
+    segmenter, looks = SaliencyNetwork(network(tmp_path / "n.onnx")), []
+    look = segmenter._look
+    monkeypatch.setattr(segmenter, "_look", lambda p: looks.append(p.shape) or look(p))
+    assert iou(segmenter(reddened(truth)), truth) > 0.99
+    assert looks == [(640, 640, 3)]
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_a_mask_leads_out_where_the_picture_goes_on(side):
+    cut = np.zeros((8, 8), np.uint8)
+    cut[4, 4:] = 1  # to the right
+    cut = np.ascontiguousarray(np.rot90(cut, side))
+    inner = slice(4, 12), slice(4, 12)
+    ends = [slice(4, 12), slice(8, 16)], [slice(0, 8), slice(4, 12)]
+    ends += [slice(4, 12), slice(0, 8)], [slice(8, 16), slice(4, 12)]
+    assert _leads_out(cut, inner, (16, 16))
+    for other in range(4):
+        assert _leads_out(cut, tuple(ends[other]), (16, 16)) == (other != side)
 
 
 def test_a_closer_look_that_finds_nothing_is_no_loss(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from numpy import ndarray
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.segmentation.foreground import clean
 
-LOOKS = 4  # at the picture, the first of which is at the whole
+LOOKS = 4  # at a picture, at most; the first is at the whole
 MARGIN = 0.5  # of the object's longer side: what a close look shows around it
 INPUT = 320  # pixels along the edge of what U2-Net and its kin look at (Qin et al. 2020)
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
@@ -39,17 +39,19 @@ class SaliencyNetwork:
         """The mask (0 or 1) of the picture's object: found in the whole, then looked at closely.
 
         An animal that is a tenth of the picture's width has 32 pixels in the whole, and no tail.
-        Where a tail that was found leads out of the closer look, the next one takes in more.
+        Where a tail leads out of what a closer look showed, the next one shows that and more.
         """
-        mask, seen = self._look(picture), (slice(None), slice(None))
+        mask, seen = self._look(picture), (slice(0, picture.shape[0]), slice(0, picture.shape[1]))
+        found = mask.copy()
         for _ in range(LOOKS - 1):
-            box = _box_around(mask)
-            if not mask.any() or box == seen:
+            box = _box_around(found)
+            if not found.any() or box == seen:
                 break
             closely, seen = self._look(np.ascontiguousarray(picture[box])), box
             if closely.any():
                 mask = np.zeros_like(mask)
                 mask[box] = closely
+                found |= mask
             if not _leads_out(closely, box, mask.shape):
                 break
         return mask

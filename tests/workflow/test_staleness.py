@@ -389,7 +389,7 @@ def test_training_on_two_rigs_and_applying_to_a_third(workspace):
     assert run.code == 0, run.output
     table = pd.read_csv(workspace.folder / target).set_index("camera")
     assert list(table.index[:4]) == list("0123")
-    # 0.90 and 0.71 after six epochs of few frames; the hull alone has 0.99 and 0.62. (After two, thin
-    # Gaussians have 0.55, the thinner the smaller the voxels.)
+    # 0.90 and 0.71 after six epochs of few frames; the hull alone has 0.99 and 0.62. (After two,
+    # thin Gaussians have 0.55, the thinner the smaller the voxels.)
     assert table.loc["mean_observed", "iou"] > 0.85
     assert table.loc["mean_heldout", "iou"] > 0.65

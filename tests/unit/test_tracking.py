@@ -39,12 +39,17 @@ def body_with_tail(angle: float, bend: float) -> tuple[np.ndarray, np.ndarray]:
     return trunk, tail
 
 
+def moments_with_tail(angle: float, bend: float, tail_radius: float) -> HullMoments:
+    """What is measured of `body_with_tail`, seen by six cameras."""
+    rig = ring_rig(width=320, height=240)
+    trunk, tail = body_with_tail(angle, bend)
+    masks = silhouettes(rig, trunk, 22) | silhouettes(rig, tail, tail_radius)
+    return hull_moments(masks, rig, grid_size=64)
+
+
 @pytest.mark.parametrize("angle", [0.0, 0.7, 2.0, -2.5])
 def test_a_bent_tail_does_not_bend_the_heading(angle):
-    rig = ring_rig(width=320, height=240)
-    trunk, tail = body_with_tail(angle, bend=1.2)
-    masks = silhouettes(rig, trunk, 22) | silhouettes(rig, tail, 3)
-    moments = hull_moments(masks, rig, grid_size=64)
+    moments = moments_with_tail(angle, bend=1.2, tail_radius=3)
     axis = np.array([np.cos(angle), np.sin(angle)])
     assert np.degrees(np.arccos(abs(moments.axis @ axis))) < 4
     assert np.linalg.norm(moments.center) < 4
@@ -54,10 +59,7 @@ def test_a_bent_tail_does_not_bend_the_heading(angle):
 @pytest.mark.parametrize("angle", [0.0, 0.7, 2.0, -2.5])
 def test_an_animal_is_as_long_as_from_its_nose_to_the_tip_of_its_tail(angle):
     """Trunk from 52 ahead to 52 behind, tail to 148 behind: thinner than a voxel's diagonal."""
-    rig = ring_rig(width=320, height=240)
-    trunk, tail = body_with_tail(angle, bend=0)
-    masks = silhouettes(rig, trunk, 22) | silhouettes(rig, tail, 2)
-    moments = hull_moments(masks, rig, grid_size=64)
+    moments = moments_with_tail(angle, bend=0, tail_radius=2)
     assert moments.spans[0] == pytest.approx(200, abs=6)
     assert 44 < moments.spans[1] < 75, "no camera looks from below"
 

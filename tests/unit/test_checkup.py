@@ -12,7 +12,12 @@ import yaml
 
 from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, filmed_rays
 from pose_splatter.checkup import CHECKS, check_up
-from pose_splatter.checkup.geometry import check_agreement, check_up_direction
+from pose_splatter.checkup.geometry import (
+    check_agreement,
+    check_animal_size,
+    check_up_direction,
+    measure,
+)
 from pose_splatter.checkup.pictures import check_masks, check_view
 from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.cli import main, read_config
@@ -411,6 +416,16 @@ def test_an_animal_that_is_nowhere_whole(masks, rig):
     masks[1::2, 1] = 0
     verdict = check_agreement(sample_of(rig, masks), [])
     expect({"agreement": verdict}, "agreement", "error", "in none of 6 frames")
+
+
+def test_an_animals_length_is_from_its_nose_to_the_tip_of_its_tail(rig):
+    """40 ahead and 150 behind its trunk's middle: 190, not twice what is behind."""
+    tail = np.linspace(-146, -36, 60)[:, None] * np.array([1.0, 0, 0])
+    one = silhouettes(rig, np.zeros((1, 3)), 40) | silhouettes(rig, tail, 4)
+    sample = sample_of(rig, np.stack([one] * 3))
+    verdict = check_animal_size(sample, measure(sample, []), [], {"downsample": 1})
+    length = float(verdict.message.split("about ")[1].split()[0])
+    assert length == pytest.approx(195, abs=20)
 
 
 def test_an_animal_that_one_camera_cuts_off_at_times(rig):

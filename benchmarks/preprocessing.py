@@ -36,7 +36,7 @@ from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, rotation_to_z
 from pose_splatter.frames import FrameStore, chunk_of, split_frames
 from pose_splatter.tracking import load_track
 from pose_splatter.video import read_frames
-from pose_splatter.volume import load_crop, search_grid
+from pose_splatter.volume import load_crop
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "resources/demo"
@@ -392,12 +392,13 @@ def compare_images(ours: Path, plainly: Path) -> tuple[float, float, int]:
 def compare_volumes(ours: Path, plainly: Path) -> float:
     """How far the volumes in the plain way's cube, over training frames, differ (a share)."""
     crop = load_crop(ours / "crop.json")
-    grid = search_grid(crop.grid_size, crop.length)
-    within = np.abs(grid.lower[0] + grid.voxel_size * (np.arange(grid.shape[0]) + 0.5)) < LENGTH / 2
-    our_counts = np.load(ours / "volume_sum.npy")[np.ix_(within, within, within)]
+    our_counts = np.load(ours / "volume_sum.npy")
+    voxel = crop.length / crop.grid_size
+    within = [np.abs(np.arange(n) + 0.5 - n / 2) * voxel < LENGTH / 2 for n in our_counts.shape]
+    our_counts = our_counts[np.ix_(*within)]
     counts = np.load(plainly / "crop.npz")["counts"]
     plain_voxel = LENGTH / len(counts)
-    return abs(our_counts.sum() * grid.voxel_size**3 / (counts.sum() * plain_voxel**3) - 1)
+    return abs(our_counts.sum() * voxel**3 / (counts.sum() * plain_voxel**3) - 1)
 
 
 def track_error(centers: ndarray, angles: ndarray, upright: ndarray) -> TrackError:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import zarr
 from matplotlib import pyplot as plt
 
 from pose_splatter.calibration import read_calibration
 from pose_splatter.cameras import CameraRig, rotation_to_z
-from pose_splatter.carving import VoxelGrid
 from pose_splatter.checkup.geometry import check_up_direction, measure
 from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.consistency import hull_views
@@ -25,11 +25,13 @@ from pose_splatter.contact_sheet import (
     grid_edges,
     heading_arrow,
 )
+from pose_splatter.frames import FrameStore
 from pose_splatter.plots import save_figure
 from pose_splatter.synchronization import check_recording
 from pose_splatter.synchronization_plots import plot_synchronization
 from pose_splatter.tracking import follow
 from pose_splatter.video import describe_recording, read_frames
+from pose_splatter.volume import make_crop, measure_length, measure_reach, sum_hulls
 
 FOLDER = Path(__file__).parent
 DEMO = Path("resources/demo")
@@ -38,6 +40,7 @@ SHOWN = (0, 2, 3)  # cameras
 FRAMES = tuple(range(23, 300, 23))  # the first is drawn
 ALL = list(range(6))
 SETTINGS = {"heldout_cameras": [], "up": "auto"}
+GRID_SIZE, COVERAGE = 112, 0.999
 
 
 def read_demo() -> Sample:
@@ -80,15 +83,22 @@ def outlines(sample: Sample, frame: int, axis: plt.Axes, camera: int) -> None:
     axis.set(xlim=(x - half, x + half), ylim=(y + half, y - half), facecolor="0.85")
 
 
-def posed(sample: Sample, up: np.ndarray, size: float, axis: plt.Axes, camera: int) -> None:
-    """A picture with the model's grid, `size` times as large as the animal needs, and heading."""
+def posed(sample: Sample, up: np.ndarray, ell: float, axis: plt.Axes, camera: int) -> None:
+    """A picture with heading and the model's grid as the workflow chooses it.
+
+    `ell` is the one that config gives, as a share of the animal's length.
+    """
     upright = replace(sample, rig=sample.rig.rotated(rotation_to_z(up)))
+    rig, frames = upright.rig, range(len(FRAMES))
     animal = follow(measure(upright, []), smoothing=0)
-    grid = VoxelGrid.cube(48, size * 2 * float(np.median(animal.radii[:, 0])))
+    images, masks = zarr.array(sample.pictures), zarr.array(sample.masks)
+    store = FrameStore(images, masks, np.array(FRAMES), rig.names, sample.scale)
+    length, reach = ell * measure_length(animal, frames), measure_reach(animal, frames)
+    total = sum_hulls(store, rig, ALL, animal, frames, GRID_SIZE, length, reach)
+    grid = make_crop(total, COVERAGE, "auto").grid
     pose = animal.centers[0], float(animal.angles[0])
-    edges, _ = upright.rig.project(grid_edges(grid, *pose))
-    length = 0.35 * grid.edges[0]
-    arrow, _ = upright.rig.project(heading_arrow(*pose, length=length))
+    edges, _ = rig.project(grid_edges(grid, *pose))
+    arrow, _ = rig.project(heading_arrow(*pose, length=0.35 * grid.edges[0]))
     draw_camera(
         axis, sample.pictures[0, camera], sample.masks[0, camera], edges[camera], arrow[camera]
     )

@@ -1,6 +1,7 @@
 """The model's voxel grid: how large its voxels are, and which of them the animal ever needs."""
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Float, Int, Int32
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 CROP_MULTIPLE = 16  # four halvings by the U-Nets leave whole voxels
 SPARE = 16  # voxels that a box may be longer than the animal: tails swing, headings waver
-MARGIN = 0.5  # of the animal's length, on each side: no part is farther from its centre
+REACH = 1.0  # of the animal's length: no part of it is farther from its centre
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,32 @@ class Crop:
 
 def measure_length(animal: Track, frames: range) -> float:
     """The hull's length or height (world units) in nearly all frames, tail and rearing too."""
-    spans = animal.spans[frames][animal.visible[frames]]
-    if not len(spans):
+    return float(np.quantile(_seen(animal, animal.spans, frames).max(axis=1), 0.98))
+
+
+def measure_reach(animal: Track, frames: range) -> tuple[float, float]:
+    """How far the hull reaches from its centre in any frame, horizontally and vertically."""
+    horizontal, vertical = map(float, _seen(animal, animal.radii, frames).max(axis=0))
+    return horizontal, vertical
+
+
+def _seen(
+    animal: Track, values: Float[ndarray, "frame c"], frames: range
+) -> Float[ndarray, "seen c"]:
+    """Those of `frames` in which the animal is visible, at least one."""
+    seen = values[frames][animal.visible[frames]]
+    if not len(seen):
         raise PoseSplatterError(
             "no training frame shows the animal in two cameras at once; check the masks."
         )
-    return float(np.quantile(spans.max(axis=1), 0.98))
+    return seen
 
 
 @dataclass(frozen=True)
 class HullSum:
     """Occupancy and the animal's brightness, summed over frames.
 
-    `counts` (x y z) says in how many frames a voxel was in the hull, on the `search_grid` of
+    `counts` (x y z) says in how many frames a voxel was in the hull, on a `search_grid` of
     `grid_size` and `length`; `grey` is the sum of red, green and blue (0 to 255) over `pixels`
     pixels of the animal.
     """
@@ -86,15 +100,23 @@ class HullSum:
         )
 
 
-def search_grid(grid_size: int, length: float) -> VoxelGrid:
-    """Where a box is looked for: a cube of grid_size^3 voxels and MARGIN around it."""
-    margin = search_margin(grid_size)
-    return VoxelGrid.cube(grid_size, length).cropped(((-margin, grid_size + margin),) * 3)
+def search_grid(grid_size: int, length: float, reach: tuple[float, float]) -> VoxelGrid:
+    """Where a box is looked for, about the animal's centre: all that its hulls reach, and a box.
+
+    Voxels are `length` / `grid_size` large. `reach` counts up to REACH of the length, so that a
+    frame with something else in its masks costs neither time nor memory without end.
+    """
+    horizontal, vertical = (_search_margin(grid_size, min(r / length, REACH)) for r in reach)
+    box = tuple((-m, grid_size + m) for m in (horizontal, horizontal, vertical))
+    return VoxelGrid.cube(grid_size, length).cropped(box)
 
 
-def search_margin(grid_size: int) -> int:
-    """How many voxels, on each side, are around the cube where a box is looked for."""
-    return round(MARGIN * grid_size)
+def _search_margin(grid_size: int, reach: float) -> int:
+    """How many voxels are on each side of a cube of `grid_size`, negative if it is cut.
+
+    `reach` is a share of the cube's edge. At least one box fits, however it is rounded.
+    """
+    return math.ceil((reach - 0.5) * grid_size) + CROP_MULTIPLE // 2
 
 
 def sum_hulls(
@@ -105,9 +127,10 @@ def sum_hulls(
     frames: range,
     grid_size: int,
     length: float,
+    reach: tuple[float, float],
 ) -> HullSum:
     """Carve the frames in the animal's own frame, by the observed cameras, and add them up."""
-    grid = search_grid(grid_size, length)
+    grid = search_grid(grid_size, length, reach)
     rig = rig.subset(observed)
     counts, grey, pixels = np.zeros(grid.shape, np.int32), 0, 0
     for frame in track(frames, "carving", len(frames)):
@@ -133,8 +156,8 @@ def make_crop(total: HullSum, coverage: float, fill_color: float | Literal["auto
     """
     largest = total.grid_size + SPARE
     box = choose_crop(total.counts, coverage, largest)
-    margin = search_margin(total.grid_size)
-    x, y, z = ((start - margin, stop - margin) for start, stop in box)
+    margins = [(size - total.grid_size) // 2 for size in total.counts.shape]
+    x, y, z = ((start - m, stop - m) for (start, stop), m in zip(box, margins, strict=True))
     covered = covered_share(total.counts, box)
     if 1 - covered > 2 * (1 - coverage) and any(stop - start == largest for start, stop in box):
         logger.warning(

@@ -4,7 +4,7 @@ from pose_splatter.cameras import load_upright_rig
 from pose_splatter.frames import FrameStore, chunk_of, split_frames
 from pose_splatter.progress import job
 from pose_splatter.tracking import load_track
-from pose_splatter.volume import measure_length, save_hull_sum, sum_hulls
+from pose_splatter.volume import measure_length, measure_reach, save_hull_sum, sum_hulls
 
 with job(snakemake.log[0]):
     settings = snakemake.params.settings
@@ -23,5 +23,6 @@ with job(snakemake.log[0]):
         chunk_of(training, snakemake.wildcards.scatteritem),
         settings["grid_size"],
         measure_length(animal, training) if length == "auto" else length,
+        measure_reach(animal, training),
     )
     save_hull_sum(snakemake.output[0], total)

@@ -18,8 +18,10 @@ from pose_splatter.volume import (
     load_hull_sum,
     make_crop,
     measure_length,
+    measure_reach,
     save_crop,
     save_hull_sum,
+    search_grid,
     sum_hulls,
 )
 
@@ -88,6 +90,26 @@ def test_the_cube_is_as_long_as_the_animal_in_nearly_all_frames():
         measure_length(animal, range(1))
 
 
+def test_a_box_is_looked_for_as_far_as_the_hulls_reach():
+    animal = still(100)
+    animal.radii[:] = np.array([40.0, 10.0])
+    animal.radii[7], animal.radii[8] = np.array([50.0, 20.0]), np.array([45.0, 30.0])
+    animal.radii[90:] = np.array([900.0, 900.0])  # not of the training frames
+    animal.visible[0] = False
+    animal.radii[0] = np.nan
+    assert measure_reach(animal, range(90)) == (50.0, 30.0)
+    with pytest.raises(PoseSplatterError, match="no training frame"):
+        measure_reach(animal, range(1))
+
+
+def test_the_search_holds_the_hulls_and_any_box_around_them_but_not_any_error():
+    grid = search_grid(32, 64.0, (41.0, 10.0))  # 20.5 and 5 voxels, and 8 to round with
+    assert grid.shape == (58, 58, 26)
+    assert grid.lower == (-58.0, -58.0, -26.0)
+    assert grid.voxel_size == 2.0
+    assert search_grid(32, 64.0, (900.0, 700.0)).shape == (80, 80, 80)
+
+
 @pytest.mark.parametrize("behind", [0, 12, 24])
 def test_a_box_goes_where_the_animal_is_if_behind_the_cube(rig, behind):
     """A ball of 20 about a point that lies so many voxels of 5 units behind the tracked centre."""
@@ -95,9 +117,10 @@ def test_a_box_goes_where_the_animal_is_if_behind_the_cube(rig, behind):
     masks = np.stack([silhouettes(rig, ball, 20)])
     images = np.full((*masks.shape, 3), 90, np.uint8)
     store = FrameStore(zarr.array(images), zarr.array(masks), np.arange(1), rig.names, 1)
-    total = sum_hulls(store, rig, list(range(6)), still(1), range(1), 32, 160.0)
+    reach = 5.0 * behind + 20, 20.0
+    total = sum_hulls(store, rig, list(range(6)), still(1), range(1), 32, 160.0, reach)
     crop = make_crop(total, 1.0, "auto")
-    assert total.counts.shape == (64, 64, 64)
+    assert total.counts.shape == search_grid(32, 160.0, reach).shape
     assert crop.coverage == 1.0
     assert (crop.grid_size, crop.length) == (32, 160.0)
     assert crop.grid.shape == (16, 16, 16)
@@ -146,6 +169,6 @@ def test_sums_of_hulls_are_whole_numbers(rig):
     store = FrameStore(zarr.array(images), zarr.array(masks), np.arange(3), rig.names, 1)
     animal = still(3)
     cameras = [0, 2, 3]
-    total = sum_hulls(store, rig, cameras, animal, range(3), 16, 120.0)
+    total = sum_hulls(store, rig, cameras, animal, range(3), 16, 120.0, (40.0, 40.0))
     assert total.grey == images[:, cameras][masks[:, cameras] > 0].astype(int).sum()
     assert total.pixels == masks[:, cameras].sum()

@@ -390,11 +390,15 @@ def hull_silhouettes(
     A pixel belongs to one where a point on its ray, within `radius` of `center` and sampled every
     `step` (world units), is foreground in every mask: the hull itself, with no voxels between.
     """
+    masks = np.ascontiguousarray(masks)
+    gaps = np.stack([_distances_to(mask) for mask in masks])
+    speeds = _pixels_per_length(rig, center, radius) * step
     silhouettes = np.zeros((len(target), target.height, target.width), np.uint8)
     for camera in range(len(target)):
         to_ray = target.rotations[camera].T @ np.linalg.inv(target.intrinsics[camera])
         _march(
-            np.ascontiguousarray(masks),
+            gaps,
+            speeds,
             rig.projections,
             target.centers[camera],
             to_ray,
@@ -406,10 +410,36 @@ def hull_silhouettes(
     return silhouettes
 
 
+def _distances_to(mask: UInt8[ndarray, "height width"]) -> Float32[ndarray, "height width"]:
+    """How far each pixel is from the nearest one that is set (pixels): 0 where it is, FAR alone."""
+    if not mask.any():
+        return np.full(mask.shape, FAR, np.float32)
+    background = (mask == 0).view(np.uint8)
+    distances = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distances, np.float32)
+
+
+def _pixels_per_length(
+    rig: CameraRig, center: Float[ndarray, "3"], radius: float
+) -> Float[ndarray, " camera"]:
+    """How far, at most, what moves within a ball by one world unit moves in each picture.
+
+    The gradients of pixel coordinates u and v, their lengths added in squares, where they are
+    steepest: nearest to the camera and in a corner of the picture. Infinite for a camera in the
+    ball.
+    """
+    focal, principal = rig.intrinsics[:, :2, :2], rig.intrinsics[:, :2, 2]
+    corner = np.maximum(principal, [rig.width, rig.height] - principal)
+    steepest = np.sqrt((focal**2).sum(axis=(1, 2)) + (corner**2).sum(axis=1))
+    nearest = rig.project(center)[1] - radius
+    return np.where(nearest > 0, steepest / np.maximum(nearest, 1 / FAR), FAR)
+
+
 @kernel
 @no_type_check
-def _march(masks, projections, eye, to_ray, center, radius, step, silhouette):
-    n_cameras, height, width = masks.shape
+def _march(gaps, speeds, projections, eye, to_ray, center, radius, step, silhouette):
+    """Step along the rays of all pixels; `gaps` tell how far a mask is and what can be skipped."""
+    n_cameras, height, width = gaps.shape
     ox, oy, oz = center[0] - eye[0], center[1] - eye[1], center[2] - eye[2]
     for row in range(silhouette.shape[0]):
         for column in range(silhouette.shape[1]):
@@ -424,24 +454,25 @@ def _march(masks, projections, eye, to_ray, center, radius, step, silhouette):
             if reach <= 0:
                 continue
             nearest = middle - np.sqrt(reach)
-            for n in range(int(2 * np.sqrt(reach) / step) + 1):
+            n, last = 0, int(2 * np.sqrt(reach) / step)
+            while n <= last:
                 along = nearest + n * step
                 x, y, z = eye[0] + along * rx, eye[1] + along * ry, eye[2] + along * rz
-                inside = True
+                skipped = 0
                 for camera in range(n_cameras):
                     p = projections[camera]
                     depth = p[2, 0] * x + p[2, 1] * y + p[2, 2] * z + p[2, 3]
-                    if depth <= 0:
-                        inside = False
-                        break
-                    u = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / depth
-                    v = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / depth
-                    if (
-                        not (0 <= u < width and 0 <= v < height)
-                        or not masks[camera, int(v), int(u)]
-                    ):
-                        inside = False
-                        break
-                if inside:
+                    gap = np.float32(1)  # no more than a step where nothing is known
+                    if depth > 0:
+                        u = (p[0, 0] * x + p[0, 1] * y + p[0, 2] * z + p[0, 3]) / depth
+                        v = (p[1, 0] * x + p[1, 1] * y + p[1, 2] * z + p[1, 3]) / depth
+                        if 0 <= u < width and 0 <= v < height:
+                            gap = gaps[camera, int(v), int(u)]
+                    if gap > 0:
+                        # Two pixels less: both ends of a gap may lie anywhere in their pixels.
+                        known = 1 + int(min(max(gap - 2, 0) / speeds[camera], last))
+                        skipped = max(skipped, known)
+                if skipped == 0:
                     silhouette[row, column] = 1
                     break
+                n += skipped

@@ -26,7 +26,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import foreground
 from pose_splatter.progress import track
-from pose_splatter.video import VideoInfo, cheap_frames, probe, read_frames, spread
+from pose_splatter.video import VideoInfo, probe, read_frames, spread
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep masks as they are
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
@@ -400,8 +400,11 @@ def check_masks(videos: Sequence[str | Path]) -> None:
     Masks that look wrong in a few frames are looked at in many before they are refused.
     """
     for path in videos:
-        every = range(probe(path).n_frames)
-        few, many = cheap_frames(path, every, SAMPLED), spread(every, MANY)
+        info = probe(path)
+        every = range(info.n_frames)
+        # Key frames are decoded without others; a single one may happen to be right.
+        few = spread(info.keys if len(info.keys) > 1 else every, SAMPLED)
+        many = spread(every, MANY)
         fault = _fault_in(path, few) and _fault_in(path, many)
         if fault:
             raise PoseSplatterError(f"{path}: the mask {fault.what}; {fault.fix}.")

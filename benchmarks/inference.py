@@ -35,7 +35,7 @@ def measure(n_frames: int = 20) -> list[Row]:
     use_threads(THREADS)
     frames = demo_split(recording).test[:n_frames]
     network = NetworkConfig.of(configuration()["experiments"]["baseline"]["network"])
-    model, plain = PoseSplatter(network).eval(), PlainPoseSplatter(recording.crop.grid.shape)
+    model, plain = PoseSplatter(network).eval(), PlainPoseSplatter(recording.crop)
 
     def ours(frames=frames) -> None:
         with tempfile.TemporaryDirectory() as folder:

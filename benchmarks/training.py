@@ -1,11 +1,12 @@
 """Training on the demo against the original's recipe: time to its quality, and quality in its time.
 
-    python benchmarks/training.py [--minutes 20]
+    python benchmarks/training.py [--minutes 20] [--long]
 
 The plain way (benchmarks/plain/recipe.py) trains for so many minutes. Ours, the demo's `baseline`
 with the settings of short trainings (SHORT), is trained for 1, 2, 4, ... epochs until it is as good
-in held-out IoU and in PSNR on the animal's box; then `baseline` as it is, once, for about as long
-as the plain way. Quality is that of every fifth test frame.
+in held-out IoU and in PSNR on the animal's box; then `baseline` as it is, once, for as many epochs
+as the demo's configuration says, or as long as the plain way (--long). Quality is that of every
+fifth test frame.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def train_ours(
     return folder / "checkpoint.pt", time.monotonic() - start
 
 
-def measure(minutes: float = 20.0) -> list[Row]:
+def measure(minutes: float = 20.0, long: bool = False) -> list[Row]:
     recording = demo_recording()
     split = demo_split(recording)
     frames = split.test[::5]
@@ -88,7 +89,9 @@ def measure(minutes: float = 20.0) -> list[Row]:
             raise SystemExit("ours was not as good as the plain way in the same time")
         epochs *= 2
         seconds, ours = ours_after(epochs, **SHORT)
-    long_seconds, final = ours_after(int(plain.seconds / seconds * epochs))
+    planned = configuration()["experiments"]["baseline"]["training"]["epochs"]
+    whole = int(plain.seconds / seconds * epochs)
+    final_seconds, final = ours_after(whole if long else min(planned, whole))
     over_hull = final["heldout"]["iou"] - hull_iou(recording, frames)
     gain = {name: final["heldout"][name] - theirs["heldout"][name] for name in ("iou", "psnr_fg")}
     return [
@@ -102,17 +105,17 @@ def measure(minutes: float = 20.0) -> list[Row]:
             f"box {ours['heldout']['psnr_fg']:.2f} / {theirs['heldout']['psnr_fg']:.2f} dB",
         ),
         Row(
-            step="held-out IoU at equal wall time",
+            step="held-out IoU in no more wall time",
             ours=final["heldout"]["iou"],
             plain=theirs["heldout"]["iou"],
             unit="",
             goal="+0.08",
             agreement=f"{gain['iou']:+.3f}, {over_hull:+.3f} over the hull (goal +0.08); "
-            f"{long_seconds:.0f} / {plain.seconds:.0f} s",
+            f"{final_seconds:.0f} / {plain.seconds:.0f} s",
             better="higher",
         ),
         Row(
-            step="held-out PSNR on the box at equal wall time",
+            step="held-out PSNR on the box in no more wall time",
             ours=final["heldout"]["psnr_fg"],
             plain=theirs["heldout"]["psnr_fg"],
             unit="dB",
@@ -145,7 +148,9 @@ def describe(name: str, result: Quality) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20.0)
-    print(table(measure(parser.parse_args().minutes)))
+    parser.add_argument("--long", action="store_true", help="train ours as long as the plain way")
+    options = parser.parse_args()
+    print(table(measure(options.minutes, options.long)))
 
 
 if __name__ == "__main__":

@@ -184,6 +184,37 @@ def _carve_block(masks, projections, start, stop, min_views, counts):
                     counts[i, j, k] = n_cameras - misses
 
 
+def squared_depth(hull: Bool[ndarray, "x y z"]) -> Int32[ndarray, "x y z"]:
+    """The squared distance in voxels from each voxel of a hull to the nearest that is not of it.
+
+    So is all that lies beyond the array; voxels that are not of the hull have 0. Exact, along one
+    axis after the other (Saito and Toriwaki 1994); as few steps as the hull is thick.
+    """
+    depths = np.where(hull, np.int32(2**30), np.int32(0))
+    for axis in range(3):
+        _lower_along_last(np.moveaxis(depths, axis, -1))
+    return depths
+
+
+@kernel
+@no_type_check
+def _lower_along_last(depths):
+    """Take the least of each squared distance and any other's in its line plus the squared way."""
+    nx, ny, nz = depths.shape
+    line = np.empty(nz, depths.dtype)
+    for i in range(nx):
+        for j in range(ny):
+            line[:] = depths[i, j]
+            for k in range(nz):
+                least, way = line[k], 1
+                while way * way < least:
+                    before = line[k - way] if k >= way else 0
+                    behind = line[k + way] if k + way < nz else 0
+                    least = min(least, way * way + min(before, behind))
+                    way += 1
+                depths[i, j, k] = least
+
+
 # --- colours -----------------------------------------------------------------------------------
 
 

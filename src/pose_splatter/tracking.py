@@ -1,9 +1,9 @@
 """Where the animal is and which way it points, from moments of its visual hull.
 
 Per frame, the hull (voxels that all observed cameras but one see) gives a centre and an axis.
-Voxels count by their depth below the hull's surface, so that the trunk weighs and a long thin tail
-does not, and voxels that every camera sees count most, since the rest of the hull is fat. Through
-time, the axis is followed without half turns and signed by the direction of travel.
+Voxels count by their squared depth below the hull's surface, so that the trunk weighs and a long
+thin tail does not, and voxels that every camera sees count most, since the rest of the hull is fat.
+Through time, the axis is followed without half turns and signed by the direction of travel.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Int32, Shaped, UInt8
 from numpy import ndarray
 from scipy import ndimage
 
 from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
-from pose_splatter.carving import VoxelGrid, candidate_views, carve, extent_views, index_projections
+from pose_splatter.carving import (
+    VoxelGrid,
+    candidate_views,
+    carve,
+    extent_views,
+    index_projections,
+    squared_depth,
+)
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import load_fields, save_fields
 from pose_splatter.frames import FrameStore, foreground, mask_box, mask_middles
 from pose_splatter.progress import track
 from pose_splatter.video import cheap_frames, read_frames, shifted
 
-THICKNESS_POWER = 2  # a voxel's weight is its depth below the surface to this power
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
 MAX_MISS = 0.06  # of the width: how far masks' middles may lie from one point's projections
 MARGIN = 1.25  # of the box around the masks, for what the hull has and the masks' corners lack
@@ -130,9 +136,9 @@ def hull_moments(
     counts, corner = counts[box], [side.start for side in box]
     hull = _largest_component(counts > 0)
     points = grid.positions(np.argwhere(hull) + corner)
-    thickness = _thickness(hull & (counts == len(rig))) ** THICKNESS_POWER
-    thickness += DISPUTED_WEIGHT * _thickness(hull) ** THICKNESS_POWER
-    weights = thickness[hull]
+    depth = _squared_depth(hull)
+    sure_depth = _squared_depth(hull & (counts == len(rig)))
+    weights = sure_depth[hull] + DISPUTED_WEIGHT * depth[hull]
     middle = np.average(points, axis=0, weights=weights)
     cov = np.cov(points.T, aweights=weights, ddof=0)
     variances, axes = np.linalg.eigh(cov)
@@ -174,15 +180,13 @@ def _largest_component(hull: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
     return hull if count <= 1 else labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
 
-def _thickness(hull: Bool[ndarray, "x y z"]) -> Float[ndarray, "x y z"]:
-    """Depth below the surface in voxels, computed in the hull's own box."""
-    thickness = np.zeros(hull.shape)
-    if not hull.any():
-        return thickness
-    box = _occupied_box(hull)
-    inner = ndimage.distance_transform_edt(np.pad(hull[box], 1))
-    thickness[box] = inner[1:-1, 1:-1, 1:-1]
-    return thickness
+def _squared_depth(hull: Bool[ndarray, "x y z"]) -> Int32[ndarray, "x y z"]:
+    """The squared distance in voxels to what is not of the hull, also beyond the box; 0 there."""
+    depth = np.zeros(hull.shape, np.int32)
+    if hull.any():
+        box = _occupied_box(hull)
+        depth[box] = squared_depth(np.ascontiguousarray(hull[box]))
+    return depth
 
 
 def measure_frames(

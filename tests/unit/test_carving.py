@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from pose_splatter.carving import (
     DISPUTED,
@@ -17,6 +18,7 @@ from pose_splatter.carving import (
     heading_rotation,
     hull_silhouettes,
     index_projections,
+    squared_depth,
 )
 
 from ..conftest import ring_rig, silhouettes
@@ -211,6 +213,17 @@ def test_hull_silhouette_holds_the_true_one(rig):
     for camera in range(1, 6):
         union = (hull[camera] | masks[camera]).sum()
         assert (hull[camera] & masks[camera]).sum() / union == pytest.approx(1, abs=0.03)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), share=st.floats(0, 1), grown=st.integers(0, 5))
+def test_depths_are_those_of_scipy(seed, share, grown):
+    """Of noise, of blobs, of a hull that fills its box and of none."""
+    random = np.random.default_rng(seed)
+    hull = random.random(random.integers(1, 24, 3)) < share
+    hull = ndimage.binary_dilation(hull, iterations=grown) if grown else hull
+    expected = ndimage.distance_transform_edt(np.pad(hull, 1))[1:-1, 1:-1, 1:-1] ** 2
+    np.testing.assert_allclose(squared_depth(hull), expected, atol=1e-9)
 
 
 def plain_silhouettes(masks, rig, target, center, radius, step):

@@ -105,9 +105,9 @@ def train(
             started = time.monotonic()
             training.epoch = run.epoch
             shuffled.set_epoch(run.epoch)
-            rows = list(
-                _train_epoch(run, _loader(training, config, shuffled), config, weights, bar)
-            )
+            batches = _Timed(_loader(training, config, shuffled))
+            rows = list(_train_epoch(run, batches, config, weights, bar))
+            waiting = batches.waited / (time.monotonic() - started)
             losses = team.mean(rows, list(rows[0]))
             mine = range(team.rank, len(validation), team.size)
             rows = list(_validate(run, _loader(validation, config, mine), config, weights, bar))
@@ -120,18 +120,21 @@ def train(
                 **{f"valid_{name}": value for name, value in valid.items()},
                 "learning_rate": float(run.scheduler.get_last_lr()[0]),
                 "seconds": time.monotonic() - started,
+                "waiting": waiting,
                 "memory_mb": _peak_memory(device),
             }
             run.finish_epoch(row)
             if team.leads:
                 run.save(state, fingerprint)
             logger.info(
-                "epoch %d of %d: loss %.4f, validation %.4f (best: epoch %d)",
+                "epoch %d of %d: loss %.4f, validation %.4f (best: epoch %d), %.0f %% of the time "
+                "waiting for data",
                 row["epoch"],
                 config.epochs,
                 row["train_loss"],
                 row["valid_loss"],
                 run.best_epoch,
+                100 * waiting,
             )
     if team.leads:
         run.write(checkpoint, log, settings)
@@ -264,7 +267,8 @@ class _Run:
             Checkpoint(self.network, self.best_weights, settings, self.best_epoch, self.best_loss),
         )
         with atomic_path(log) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
+            # The last row's: a run taken up from an older version may lack some in the first ones.
+            writer = csv.DictWriter(file, list(self.rows[-1]))
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -273,6 +277,20 @@ def _warmup_cosine(step: int, warmup: int, total: int) -> float:
     """The learning rate's factor: a linear rise, then half a cosine to nothing."""
     rise = min((step + 1) / max(warmup, 1), 1.0)
     return rise * 0.5 * (1 + math.cos(math.pi * min(step / max(total, 1), 1.0)))
+
+
+class _Timed:
+    """Batches, and the seconds for which the training process waited for them."""
+
+    def __init__(self, batches: Iterable[FrameBatch]) -> None:
+        self.batches, self.waited = batches, 0.0
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        started = time.monotonic()
+        for batch in self.batches:
+            self.waited += time.monotonic() - started
+            yield batch
+            started = time.monotonic()
 
 
 def _train_epoch(

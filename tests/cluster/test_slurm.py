@@ -144,7 +144,7 @@ def untrained(another: LoginNode) -> LoginNode:
 
 def training_log(node: LoginNode) -> pd.DataFrame:
     log = pd.read_csv((node.folder / CHECKPOINT).with_name("training_log.csv"))
-    return log.drop(columns=["seconds", "memory_mb", "resumed"])
+    return log.drop(columns=["seconds", "waiting", "memory_mb", "resumed"])
 
 
 def test_a_job_past_its_time_limit_goes_on_with_twice_the_time(untrained, finished, slurm):

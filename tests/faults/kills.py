@@ -22,7 +22,7 @@ BEGUN = re.compile(r"^(?:Job \d+:|localrule) (\w+):", re.MULTILINE)
 ENDED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
 WAYS = ("Snakemake and its jobs", "its jobs alone", "Snakemake alone")
 # How long something took, and whether it was the first try, are not results.
-NOT_RESULTS = ["seconds", "memory_mb", "resumed"]
+NOT_RESULTS = ["seconds", "waiting", "memory_mb", "resumed"]
 TIMES_OF_TRAINING = ["seconds_trained"]
 # Pages in which Bokeh names parts at random, or with movies in them.
 NAMED_AT_RANDOM = ("map.html", "novel_views.html", "report.html")

@@ -1,5 +1,6 @@
 """Training: the same twice, the same after a kill, and an end with a name where the loss breaks."""
 
+import time
 from dataclasses import replace
 
 import h5py
@@ -56,7 +57,9 @@ def run(folder, recording, config=CONFIG, fingerprint="same", init_from=None, ne
         threads=2,
         init_from=init_from,
     )
-    return pd.read_csv(folder / "training_log.csv").drop(columns=["seconds", "memory_mb"])
+    return pd.read_csv(folder / "training_log.csv").drop(
+        columns=["seconds", "waiting", "memory_mb"]
+    )
 
 
 def weights(folder):
@@ -125,6 +128,29 @@ def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
     assert len(shorter) == 2
     anew = run(tmp_path, recording, replace(CONFIG, epochs=1), fingerprint="other")
     assert len(anew) == 1
+
+
+def test_a_state_of_before_the_log_had_a_column_goes_on(tmp_path, recording):
+    run(tmp_path, recording, replace(CONFIG, epochs=1))
+    state = torch.load(tmp_path / "training_state.pt", weights_only=True)
+    del state["rows"][0]["waiting"]
+    torch.save(state, tmp_path / "training_state.pt")
+    run(tmp_path, recording, replace(CONFIG, epochs=2))
+    waiting = pd.read_csv(tmp_path / "training_log.csv")["waiting"]
+    assert waiting.isna().tolist() == [True, False]
+    assert 0 < waiting[1] < 1
+
+
+def test_waiting_for_data_is_told_from_computing():
+    def slow():
+        for number in range(3):
+            time.sleep(0.2)
+            yield number
+
+    batches = training._Timed(slow())
+    for _ in batches:
+        time.sleep(0.5)
+    assert 0.6 <= batches.waited < 1.0
 
 
 def test_the_best_validation_epoch_is_kept(tmp_path, recording, monkeypatch):

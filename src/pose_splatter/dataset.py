@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
 from torch import Tensor
 
 from pose_splatter.cameras import CameraRig, load_upright_rig
@@ -140,18 +141,32 @@ def carve_frame(
     cameras: Sequence[int],
     *,
     turn: float = 0.0,
-    shift: Float[np.ndarray, "3"] | None = None,
+    shift: Float[ndarray, "3"] | None = None,
 ) -> Volume:
     """Carve one frame from the given cameras, the grid optionally turned (radians) and shifted."""
-    grid = recording.crop.grid
     center, angle = recording.track.centers[frame], float(recording.track.angles[frame]) + turn
-    center = center if shift is None else center + shift
-    carved = carve_colored(
+    return carve_views(
         recording.store.read_images(frame)[list(cameras)],
         recording.store.read_masks(frame)[list(cameras)],
-        index_projections(recording.rig.subset(list(cameras)), grid, center, angle),
-        grid.shape,
-        recording.crop.fill_color,
+        recording.rig.subset(list(cameras)),
+        recording.crop,
+        center if shift is None else center + shift,
+        angle,
+    )
+
+
+def carve_views(
+    images: UInt8[ndarray, "camera h w 3"],
+    masks: UInt8[ndarray, "camera h w"],
+    rig: CameraRig,
+    crop: Crop,
+    center: Float[ndarray, "3"],
+    angle: float,
+) -> Volume:
+    """Carve the pictures of all cameras of a rig, on a grid at `center` that heads for `angle`."""
+    grid = crop.grid
+    carved = carve_colored(
+        images, masks, index_projections(rig, grid, center, angle), grid.shape, crop.fill_color
     )
     return Volume(
         shape=grid.shape,
@@ -159,7 +174,7 @@ def carve_frame(
         features=torch.from_numpy(carved.features),
         lower=torch.tensor(grid.lower, dtype=torch.float32),
         voxel_size=grid.voxel_size,
-        half_length=recording.crop.length / 2,
+        half_length=crop.length / 2,
         center=torch.from_numpy(center).float(),
         angle=angle,
     )
@@ -179,6 +194,13 @@ class Augmentation:
     mirror: float = 0.0
     turn: float = 0.0
     shift: float = 0.0
+
+    def pose(
+        self, random: np.random.Generator, voxel_size: float
+    ) -> tuple[float, Float[ndarray, "3"]]:
+        """By how much (radians, world units) a grid is turned and moved this time."""
+        turn = np.deg2rad(self.turn) * random.uniform(-1, 1)
+        return turn, self.shift * voxel_size * random.uniform(-1, 1, 3)
 
 
 class FrameDataset(torch.utils.data.Dataset[FrameBatch]):
@@ -212,13 +234,8 @@ class FrameDataset(torch.utils.data.Dataset[FrameBatch]):
         options, carving_cameras = self.augmentation, list(recording.observed)
         if random.random() < options.drop_camera and len(carving_cameras) > 2:
             carving_cameras.remove(random.choice(carving_cameras))
-        volume = carve_frame(
-            recording,
-            frame,
-            carving_cameras,
-            turn=np.deg2rad(options.turn) * random.uniform(-1, 1),
-            shift=options.shift * recording.crop.grid.voxel_size * random.uniform(-1, 1, 3),
-        )
+        turn, shift = options.pose(random, recording.crop.grid.voxel_size)
+        volume = carve_frame(recording, frame, carving_cameras, turn=turn, shift=shift)
         if not len(volume.indices):
             raise PoseSplatterError(
                 f"recording {recording.name}: the model's grid holds nothing of the animal in "

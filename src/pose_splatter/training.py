@@ -31,17 +31,21 @@ from pose_splatter.frames import split_frames
 from pose_splatter.losses import LossWeights, compute_losses
 from pose_splatter.model import NetworkConfig, PoseSplatter, Rendering, render
 from pose_splatter.progress import ProgressBar
+from pose_splatter.rehearsal import Rehearsal
 
 logger = logging.getLogger(__name__)
 ALONE = Team()
+SILHOUETTES = LossWeights(image=0.0)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How a model is trained.
 
-    `warmup` is in steps, `validation_frames` per epoch, 0 for all. `processes` train together, one
-    GPU each, and a step takes one frame of each. `precision` is the U-Nets' and the decoder's.
+    `warmup` is in steps, `validation_frames` per epoch, 0 for all. After `rehearse_after` epochs,
+    if ever, each step is followed by one of `rehearsal`, by silhouettes alone. `processes` train
+    together, one GPU each, and a step takes one frame of each. `precision` is the U-Nets' and the
+    decoder's.
     """
 
     epochs: int = 50
@@ -50,6 +54,7 @@ class TrainingConfig:
     warmup: int = 50
     clip_gradient: float = 1.0
     validation_frames: int = 0
+    rehearse_after: int | None = None
     workers: int = 0
     processes: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -106,7 +111,10 @@ def train(
             training.epoch = run.epoch
             shuffled.set_epoch(run.epoch)
             batches = _Timed(_loader(training, config, shuffled))
-            rows = list(_train_epoch(run, batches, config, weights, bar))
+            rehearsal = None
+            if config.rehearse_after is not None and run.epoch >= config.rehearse_after:
+                rehearsal = Rehearsal(run.model, recordings, augmentation, config.seed, run.epoch)
+            rows = list(_train_epoch(run, batches, config, weights, rehearsal, bar))
             waiting = batches.waited / (time.monotonic() - started)
             losses = team.mean(rows, list(rows[0]))
             mine = range(team.rank, len(validation), team.size)
@@ -298,22 +306,32 @@ def _train_epoch(
     batches: Iterable[FrameBatch],
     config: TrainingConfig,
     weights: LossWeights,
+    rehearsal: Rehearsal | None,
     bar: ProgressBar,
 ) -> Iterator[dict[str, float]]:
     run.model.train()
     for batch in batches:
-        batch = batch.to(run.device)
-        losses = compute_losses(_forward(run.replica, batch, config), batch, weights)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        _require_finite("loss", values["loss"], run.epoch, batch)
-        run.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
-        _require_finite("gradient's norm", float(norm), run.epoch, batch)
-        run.optimizer.step()
+        values = _step(run, batch, config, weights)
+        if rehearsal is not None:
+            _step(run, rehearsal(batch), config, SILHOUETTES)
         run.scheduler.step()
         bar.advance(f"loss {values['loss']:.4f}", run.team.size)
         yield values
+
+
+def _step(
+    run: _Run, batch: FrameBatch, config: TrainingConfig, weights: LossWeights
+) -> dict[str, float]:
+    batch = batch.to(run.device)
+    losses = compute_losses(_forward(run.replica, batch, config), batch, weights)
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    _require_finite("loss", values["loss"], run.epoch, batch)
+    run.optimizer.zero_grad(set_to_none=True)
+    losses["loss"].backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
+    _require_finite("gradient's norm", float(norm), run.epoch, batch)
+    run.optimizer.step()
+    return values
 
 
 def _require_finite(name: str, value: float, epoch: int, batch: FrameBatch) -> None:

@@ -119,6 +119,30 @@ def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, whole, m
     assert same_end(tmp_path, again, whole)
 
 
+def test_rehearsals_change_the_model_and_go_on_after_a_kill(tmp_path, recording, monkeypatch):
+    for name in ("never", "whole", "killed"):
+        (tmp_path / name).mkdir()
+    config = replace(CONFIG, rehearse_after=1)
+    without = run(tmp_path / "never", recording)
+    whole = tmp_path / "whole", run(tmp_path / "whole", recording, config).drop(columns="resumed")
+    pd.testing.assert_frame_equal(whole[1][:1], without[:1].drop(columns="resumed"))
+    assert not np.isclose(whole[1]["valid_loss"][1:], without["valid_loss"][1:]).any()
+    save = training._Run.save
+
+    def save_and_die(self, *arguments):
+        save(self, *arguments)
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training._Run, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed", recording, config)
+    again = run(tmp_path / "killed", recording, config)
+    assert list(again.pop("resumed")) == [0, 0, 1]
+    assert same_end(tmp_path / "killed", again, whole)
+
+
 def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
     first = run(tmp_path, recording)
     longer = run(tmp_path, recording, replace(CONFIG, epochs=4))

@@ -1,0 +1,106 @@
+"""Training on the model's own animal, which can be seen from everywhere.
+
+No observed camera shows what a hull is too fat by on the sides that none of them sees. But what a
+model makes of a frame is an animal too, if not quite the right one: the observed cameras, carried
+around it, carve a hull of it, and from yet other sides they show what that should become.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from pose_splatter.cameras import CameraRig
+from pose_splatter.dataset import (
+    Augmentation,
+    FrameBatch,
+    Recording,
+    carve_frame,
+    carve_views,
+    mirrored,
+)
+from pose_splatter.gaussians import Gaussians
+from pose_splatter.model import PoseSplatter, Rendering, render
+from pose_splatter.views import carried
+
+SOLID = 0.5  # the opacity from which on a pixel belongs to the animal
+
+
+class Rehearsal:
+    """Makes batches of a model as it is now, which later training does not change.
+
+    They are varied as `augmentation` says, but for cameras, none of which is left out. Randomness
+    depends on seed, epoch and frame alone.
+    """
+
+    def __init__(
+        self,
+        model: PoseSplatter,
+        recordings: Sequence[Recording],
+        augmentation: Augmentation,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self.model = copy.deepcopy(model).eval()
+        self.recordings = {recording.name: recording for recording in recordings}
+        self.augmentation = augmentation
+        self.seed, self.epoch = seed, epoch
+
+    def __call__(self, batch: FrameBatch) -> FrameBatch:
+        """The model's animal of the batch's frame, its silhouettes from sides at random.
+
+        Where one of the cameras that are to carve sees nothing of it, it is the batch itself.
+        """
+        recording, frame = self.recordings[batch.recording], batch.frame
+        random = np.random.default_rng((self.seed, self.epoch, frame, 1))
+        center, angle = recording.track.centers[frame], float(recording.track.angles[frame])
+        rig = recording.rig.subset(list(recording.observed))
+        gaussians = self._animal(recording, frame)
+        carving = carried(rig, center, np.full(len(rig), random.uniform(0, 360)))
+        others = carried(rig, center, random.uniform(0, 360, len(rig)))
+        images, masks = _pictures(_render(gaussians, carving))
+        if not masks.any(axis=(1, 2)).all():
+            return batch
+        turn, shift = self.augmentation.pose(random, recording.crop.grid.voxel_size)
+        volume = carve_views(images, masks, carving, recording.crop, center + shift, angle + turn)
+        if not len(volume.indices):
+            return batch
+        seen = _render(gaussians, others)
+        rehearsed = FrameBatch(
+            volume=volume,
+            images=seen.images,
+            masks=(seen.alphas >= SOLID).float(),
+            viewmats=torch.from_numpy(others.viewmats).float(),
+            Ks=torch.from_numpy(others.intrinsics).float(),
+            recording=batch.recording,
+            frame=frame,
+            source_frame=batch.source_frame,
+        )
+        return mirrored(rehearsed) if random.random() < self.augmentation.mirror else rehearsed
+
+    @torch.no_grad()
+    def _animal(self, recording: Recording, frame: int) -> Gaussians:
+        device = next(self.model.parameters()).device
+        return self.model(carve_frame(recording, frame, recording.observed).to(device))
+
+
+@torch.no_grad()
+def _render(gaussians: Gaussians, rig: CameraRig) -> Rendering:
+    """Pictures in the memory of the processor, where frames are carved."""
+    device = gaussians.means.device
+    viewmats, Ks = (torch.from_numpy(a).float().to(device) for a in (rig.viewmats, rig.intrinsics))
+    rendering = render(gaussians, viewmats, Ks, rig.width, rig.height)
+    return Rendering(images=rendering.images.cpu(), alphas=rendering.alphas.cpu())
+
+
+def _pictures(
+    rendering: Rendering,
+) -> tuple[UInt8[ndarray, "camera h w 3"], UInt8[ndarray, "camera h w"]]:
+    """Images and masks as a store holds them: white where the animal is not."""
+    solid = rendering.alphas >= SOLID
+    images: Float[Tensor, "camera h w 3"] = torch.where(solid[..., None], rendering.images, 1.0)
+    return (255 * images.clamp(0, 1)).round().byte().numpy(), solid.byte().numpy()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.views import framed
+from pose_splatter.views import carried, framed
 from pose_splatter.views import orbit as orbit_by_arrays
 
 from ..conftest import look_at

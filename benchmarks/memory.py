@@ -35,7 +35,7 @@ def plain_memory() -> float:
 def our_memory() -> float:
     recording = demo_recording()
     before = peak_megabytes()
-    train_ours(recording, 1, {})
+    train_ours(recording, 1, {"training": {"rehearse_after": 0}})
     return peak_megabytes() - before
 
 

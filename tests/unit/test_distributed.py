@@ -15,6 +15,7 @@ from pose_splatter.distributed import Team, launch
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.losses import LossWeights, compute_losses
 from pose_splatter.progress import ProgressBar
+from pose_splatter.rehearsal import Rehearsal
 from pose_splatter.training import _forward, _Run, _validate, train
 
 from .test_training import AUGMENTATION, CONFIG, NETWORK, recording
@@ -41,33 +42,43 @@ def arguments(folder, recording, config=TWO):
     }
 
 
-def steps_on_pairs(recording):
+def steps_on_pairs(recording, config):
     """Train in this process alone, each step on two frames' mean loss: weights, validation."""
-    frames = FrameDataset([(recording, range(6))], AUGMENTATION, TWO.seed)
-    orders = [DistributedSampler(frames, 2, rank, seed=TWO.seed) for rank in range(2)]
-    run = _Run(NETWORK, TWO, len(orders[0]), "cpu", Team())
-    for epoch in range(TWO.epochs):
+    frames = FrameDataset([(recording, range(6))], AUGMENTATION, config.seed)
+    orders = [DistributedSampler(frames, 2, rank, seed=config.seed) for rank in range(2)]
+    run = _Run(NETWORK, config, len(orders[0]), "cpu", Team())
+
+    def step(pair, weights):
+        run.optimizer.zero_grad()
+        for batch in pair:
+            losses = compute_losses(_forward(run.model, batch, config), batch, weights)
+            (losses["loss"] / 2).backward()
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)
+        run.optimizer.step()
+
+    for epoch in range(config.epochs):
+        rehearsal = Rehearsal(run.model, [recording], AUGMENTATION, config.seed, epoch)
         frames.epoch = epoch
         for order in orders:
             order.set_epoch(epoch)
-        for pair in zip(*orders, strict=True):
-            run.optimizer.zero_grad()
-            for batch in (frames[index] for index in pair):
-                losses = compute_losses(_forward(run.model, batch, TWO), batch, LossWeights())
-                (losses["loss"] / 2).backward()
-            torch.nn.utils.clip_grad_norm_(run.model.parameters(), TWO.clip_gradient)
-            run.optimizer.step()
+        for indices in zip(*orders, strict=True):
+            pair = [frames[index] for index in indices]
+            step(pair, LossWeights())
+            if config.rehearse_after is not None and epoch >= config.rehearse_after:
+                step(map(rehearsal, pair), LossWeights(image=0.0))
             run.scheduler.step()
     three = FrameDataset([(recording, range(6, 9))])
     batches = (three[n] for n in range(3))
-    valid = list(_validate(run, batches, TWO, LossWeights(), ProgressBar("", 3)))
+    valid = list(_validate(run, batches, config, LossWeights(), ProgressBar("", 3)))
     return run.model.state_dict(), np.mean([row["loss"] for row in valid])
 
 
-def test_two_processes_step_on_the_mean_of_their_frames(tmp_path, recording):
-    launch(train, 2, str(tmp_path / "train.log"), arguments(tmp_path, recording))
+@pytest.mark.parametrize("rehearse_after", [None, 1])
+def test_two_processes_step_on_the_mean_of_their_frames(tmp_path, recording, rehearse_after):
+    config = replace(TWO, rehearse_after=rehearse_after)
+    launch(train, 2, str(tmp_path / "train.log"), arguments(tmp_path, recording, config))
     state = torch.load(tmp_path / "training_state.pt", weights_only=True)
-    expected, valid_loss = steps_on_pairs(recording)
+    expected, valid_loss = steps_on_pairs(recording, config)
     assert state["model"].keys() == expected.keys()
     for name, weight in expected.items():
         torch.testing.assert_close(state["model"][name], weight, rtol=1e-4, atol=1e-6)

@@ -3,7 +3,7 @@
 Three U-Nets over the whole dense volume, batch norm, a fully connected bottleneck that holds most
 of their parameters (52 million on its mouse's grid of 96 x 80 x 64 voxels); one random observed
 camera a step, Adam at a constant 1e-4, float32. The loss is silhouette IoU and half the L1 over the
-animal, summed over colours.
+animal, summed over colours, without SSIM.
 
 Its U-Nets pass on what they were given, and add channels to it: the first two, which have no more
 channels than that, double the volume and learn nothing. So how opaque a Gaussian is follows from
@@ -11,7 +11,7 @@ carving alone, through two sigmoids: between 0.5 and 0.73, for voxels above a th
 raised until no more than MAX_GAUSSIANS are left. What is learnt is places, sizes and colours.
 
 Where the original had its own, carving, colours, tracking, the choice of the box, decoding and
-splatting are ours, and memory is laid out with channels last: all to the plain way's advantage.
+splatting are ours, and memory is laid out with channels last, which saves the plain way time.
 """
 
 import time
@@ -164,7 +164,10 @@ def _is_likely(occupancy: Float[Tensor, "x y z"], step: int) -> Bool[Tensor, "x 
 
 
 def dense(volume: Volume, fill_color: float) -> Float[Tensor, "1 4 x y z"]:
-    """Occupancy and colour of all voxels: half of each where one camera does not see a voxel."""
+    """Occupancy and colour of all voxels: half of each where one camera does not see a voxel.
+
+    A camera sees one where its mask, interpolated, is at least half.
+    """
     full = volume.features.new_full((1, CARVED, *volume.shape), fill_color)
     full[:, 0] = 0.0
     seen_by_all = volume.features[:, 0] > DISPUTED + (1 - DISPUTED) / 2  # half of a pixel is

@@ -10,7 +10,7 @@ from pose_splatter.carving import hull_silhouettes
 from pose_splatter.evaluation import Views, silhouette_iou
 from pose_splatter.frames import FrameStore
 from pose_splatter.progress import track
-from pose_splatter.tracking import Track
+from pose_splatter.tracking import BEYOND, Track
 
 
 def evaluate_hull(
@@ -26,7 +26,7 @@ def evaluate_hull(
         if not animal.visible[frame]:
             continue
         masks = store.read_masks(frame)
-        radius = 1.5 * float(np.linalg.norm(animal.radii[frame]))
+        radius = BEYOND * float(np.linalg.norm(animal.radii[frame]))
         depth = float(rig.project(animal.centers[frame])[1].min())
         half_pixel = 0.5 * depth / float(rig.intrinsics[:, 0, 0].max())
         silhouettes = hull_silhouettes(

@@ -397,23 +397,23 @@ BLACK = MaskFault(
 def check_masks(videos: Sequence[str | Path]) -> None:
     """Look at frames of each mask video; refuse masks that are inverted, all on or all off.
 
-    Masks that look wrong in a few frames are looked at in many before they are refused.
+    Where one of a few frames looks wrong, many are looked at before the masks are refused.
     """
     for path in videos:
         info = probe(path)
         every = range(info.n_frames)
         # Key frames are decoded without others; a single one may happen to be right.
-        few = spread(info.keys if len(info.keys) > 1 else every, SAMPLED)
-        many = spread(every, MANY)
-        fault = _fault_in(path, few) and _fault_in(path, many)
-        if fault:
+        few = _shares(path, spread(info.keys if len(info.keys) > 1 else every, SAMPLED))
+        if not any(find_fault(*frame[:, None]) for frame in few):
+            continue
+        if fault := find_fault(*_shares(path, spread(every, MANY)).T):
             raise PoseSplatterError(f"{path}: the mask {fault.what}; {fault.fix}.")
 
 
-def _fault_in(path: str | Path, frames: Sequence[int]) -> MaskFault | None:
+def _shares(path: str | Path, frames: Sequence[int]) -> Float[ndarray, "frame 2"]:
+    """The shares of all and of outermost pixels set."""
     masks = map(foreground, read_frames(path, frames, "grey"))
-    shares = np.array([(mask.mean(), border_of(mask).mean()) for mask in masks])
-    return find_fault(*shares.T)
+    return np.array([(mask.mean(), border_of(mask).mean()) for mask in masks])
 
 
 def find_fault(

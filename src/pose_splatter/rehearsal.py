@@ -34,7 +34,7 @@ class Rehearsal:
     """Makes batches of a model as it is now, which later training does not change.
 
     They are varied as `augmentation` says, but for cameras, none of which is left out. Randomness
-    depends on seed, epoch and frame alone.
+    depends on seed, epoch, recording and frame alone.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class Rehearsal:
         Where one of the cameras that are to carve sees nothing of it, it is the batch itself.
         """
         recording, frame = self.recordings[batch.recording], batch.frame
-        random = np.random.default_rng((self.seed, self.epoch, frame, 1))
+        number = list(self.recordings).index(batch.recording)
+        random = np.random.default_rng((self.seed, self.epoch, frame, number))
         center, angle = recording.track.centers[frame], float(recording.track.angles[frame])
         rig = recording.rig.subset(list(recording.observed))
         gaussians = self._animal(recording, frame)

@@ -34,6 +34,7 @@ from pose_splatter.video import cheap_frames, read_frames, shifted
 DISPUTED_WEIGHT = 0.05  # of what one camera does not see: decides only where that camera is wrong
 MAX_MISS = 0.06  # of the width: how far masks' middles may lie from one point's projections
 MARGIN = 1.25  # of the box around the masks, for what the hull has and the masks' corners lack
+BEYOND = 1.5  # times its radii: so far a hull may reach, whose thin ends coarse voxels miss
 DIRECTIONS = 16  # around the vertical, in which a hull is measured: 0.5 % are lost at most
 
 
@@ -185,7 +186,7 @@ def _squared_depth(hull: Bool[ndarray, "x y z"]) -> Int32[ndarray, "x y z"]:
     depth = np.zeros(hull.shape, np.int32)
     if hull.any():
         box = _occupied_box(hull)
-        depth[box] = squared_depth(np.ascontiguousarray(hull[box]))
+        depth[box] = squared_depth(hull[box])
     return depth
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numba
 import torch
@@ -34,6 +34,7 @@ from pose_splatter.progress import ProgressBar
 from pose_splatter.rehearsal import Rehearsal
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 ALONE = Team()
 SILHOUETTES = LossWeights(image=0.0)
 
@@ -110,11 +111,11 @@ def train(
             started = time.monotonic()
             training.epoch = run.epoch
             shuffled.set_epoch(run.epoch)
-            batches = _Timed(_loader(training, config, shuffled))
             rehearsal = None
             if config.rehearse_after is not None and run.epoch >= config.rehearse_after:
                 rehearsal = Rehearsal(run.model, recordings, augmentation, config.seed, run.epoch)
-            rows = list(_train_epoch(run, batches, config, weights, rehearsal, bar))
+            batches = _Timed(_rehearsed(_loader(training, config, shuffled), rehearsal))
+            rows = list(_train_epoch(run, batches, config, weights, bar))
             waiting = batches.waited / (time.monotonic() - started)
             losses = team.mean(rows, list(rows[0]))
             mine = range(team.rank, len(validation), team.size)
@@ -275,8 +276,7 @@ class _Run:
             Checkpoint(self.network, self.best_weights, settings, self.best_epoch, self.best_loss),
         )
         with atomic_path(log) as temporary, temporary.open("w", newline="") as file:
-            # The last row's: a run taken up from an older version may lack some in the first ones.
-            writer = csv.DictWriter(file, list(self.rows[-1]))
+            writer = csv.DictWriter(file, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -287,13 +287,21 @@ def _warmup_cosine(step: int, warmup: int, total: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * min(step / max(total, 1), 1.0)))
 
 
-class _Timed:
+def _rehearsed(
+    batches: Iterable[FrameBatch], rehearsal: Rehearsal | None
+) -> Iterator[tuple[FrameBatch, FrameBatch | None]]:
+    """Each batch, and what is rehearsed after it."""
+    for batch in batches:
+        yield batch, rehearsal(batch) if rehearsal else None
+
+
+class _Timed(Generic[T]):
     """Batches, and the seconds for which the training process waited for them."""
 
-    def __init__(self, batches: Iterable[FrameBatch]) -> None:
+    def __init__(self, batches: Iterable[T]) -> None:
         self.batches, self.waited = batches, 0.0
 
-    def __iter__(self) -> Iterator[FrameBatch]:
+    def __iter__(self) -> Iterator[T]:
         started = time.monotonic()
         for batch in self.batches:
             self.waited += time.monotonic() - started
@@ -303,29 +311,29 @@ class _Timed:
 
 def _train_epoch(
     run: _Run,
-    batches: Iterable[FrameBatch],
+    batches: Iterable[tuple[FrameBatch, FrameBatch | None]],
     config: TrainingConfig,
     weights: LossWeights,
-    rehearsal: Rehearsal | None,
     bar: ProgressBar,
 ) -> Iterator[dict[str, float]]:
     run.model.train()
-    for batch in batches:
-        values = _step(run, batch, config, weights)
-        if rehearsal is not None:
-            _step(run, rehearsal(batch), config, SILHOUETTES)
+    for batch, rehearsed in batches:
+        values = _step(run, batch, config, weights, "loss")
+        if rehearsed is not None:
+            _step(run, rehearsed, config, SILHOUETTES, "rehearsal's loss")
         run.scheduler.step()
         bar.advance(f"loss {values['loss']:.4f}", run.team.size)
         yield values
 
 
 def _step(
-    run: _Run, batch: FrameBatch, config: TrainingConfig, weights: LossWeights
+    run: _Run, batch: FrameBatch, config: TrainingConfig, weights: LossWeights, name: str
 ) -> dict[str, float]:
+    """Every loss before the step; `name` is what the sum is called where it is not finite."""
     batch = batch.to(run.device)
     losses = compute_losses(_forward(run.replica, batch, config), batch, weights)
-    values = {name: float(value.detach()) for name, value in losses.items()}
-    _require_finite("loss", values["loss"], run.epoch, batch)
+    values = {term: float(value.detach()) for term, value in losses.items()}
+    _require_finite(name, values["loss"], run.epoch, batch)
     run.optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_gradient)

@@ -18,7 +18,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, load_fields, load_json, save_fields, save_json
 from pose_splatter.frames import FrameStore
 from pose_splatter.progress import track
-from pose_splatter.tracking import Track
+from pose_splatter.tracking import BEYOND, Track
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ def measure_length(animal: Track, frames: range) -> float:
 
 
 def measure_reach(animal: Track, frames: range) -> tuple[float, float]:
-    """How far the hull reaches from its centre in any frame, horizontally and vertically."""
-    horizontal, vertical = map(float, _seen(animal, animal.radii, frames).max(axis=0))
-    return horizontal, vertical
+    """How far hulls may reach from their centres, horizontally and vertically (world units)."""
+    horizontal, vertical = BEYOND * _seen(animal, animal.radii, frames).max(axis=0)
+    return float(horizontal), float(vertical)
 
 
 def _seen(
@@ -101,7 +101,7 @@ class HullSum:
 
 
 def search_grid(grid_size: int, length: float, reach: tuple[float, float]) -> VoxelGrid:
-    """Where a box is looked for, about the animal's centre: all that its hulls reach, and a box.
+    """Where a box is looked for, about the animal's centre: all that its hulls may reach.
 
     Voxels are `length` / `grid_size` large. `reach` counts up to REACH of the length, so that a
     frame with something else in its masks costs neither time nor memory without end.
@@ -114,9 +114,11 @@ def search_grid(grid_size: int, length: float, reach: tuple[float, float]) -> Vo
 def _search_margin(grid_size: int, reach: float) -> int:
     """How many voxels are on each side of a cube of `grid_size`, negative if it is cut.
 
-    `reach` is a share of the cube's edge. At least one box fits, however it is rounded.
+    `reach` is a share of the cube's edge. It comes to a multiple of 16 voxels, as boxes do, so that
+    any box around what is in there fits.
     """
-    return math.ceil((reach - 0.5) * grid_size) + CROP_MULTIPLE // 2
+    half = CROP_MULTIPLE // 2
+    return half * math.ceil(2 * reach * grid_size / CROP_MULTIPLE) - grid_size // 2
 
 
 def sum_hulls(

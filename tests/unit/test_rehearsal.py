@@ -88,6 +88,9 @@ def test_where_there_is_nothing_to_see_the_frame_itself_is_trained_on(recording,
 
 
 def test_frames_of_all_recordings_are_found(recording, model, batch):
-    other = replace(recording, name="other")
+    other = replace(balls_recording(np.arange(3), np.zeros(3)), name="other")
     rehearsal = Rehearsal(model, [recording, other], Augmentation(), 0, 0)
-    assert rehearsal(replace(batch, recording="other")).recording == "other"
+    rehearsed = rehearsal(replace(batch, recording="other", frame=1))
+    assert rehearsed.recording == "other"
+    animal = silhouettes(model, carve_frame(other, 1, other.observed), rehearsed)
+    assert torch.equal(animal, rehearsed.masks > 0)

@@ -154,15 +154,11 @@ def test_more_epochs_go_on_and_other_settings_start_anew(tmp_path, recording):
     assert len(anew) == 1
 
 
-def test_a_state_of_before_the_log_had_a_column_goes_on(tmp_path, recording):
-    run(tmp_path, recording, replace(CONFIG, epochs=1))
-    state = torch.load(tmp_path / "training_state.pt", weights_only=True)
-    del state["rows"][0]["waiting"]
-    torch.save(state, tmp_path / "training_state.pt")
-    run(tmp_path, recording, replace(CONFIG, epochs=2))
+def test_the_log_says_how_long_it_waited(tmp_path, recording):
+    run(tmp_path, recording, replace(CONFIG, epochs=2, rehearse_after=1))
     waiting = pd.read_csv(tmp_path / "training_log.csv")["waiting"]
-    assert waiting.isna().tolist() == [True, False]
-    assert 0 < waiting[1] < 1
+    assert (waiting > 0).all()
+    assert (waiting < 1).all()
 
 
 def test_waiting_for_data_is_told_from_computing():
@@ -174,7 +170,7 @@ def test_waiting_for_data_is_told_from_computing():
     batches = training._Timed(slow())
     for _ in batches:
         time.sleep(0.5)
-    assert 0.6 <= batches.waited < 1.0
+    assert 0.6 <= batches.waited < 1.5
 
 
 def test_the_best_validation_epoch_is_kept(tmp_path, recording, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore
-from pose_splatter.tracking import Track
+from pose_splatter.tracking import BEYOND, Track
 from pose_splatter.volume import (
     Crop,
     HullSum,
@@ -97,17 +97,20 @@ def test_a_box_is_looked_for_as_far_as_the_hulls_reach():
     animal.radii[90:] = np.array([900.0, 900.0])  # not of the training frames
     animal.visible[0] = False
     animal.radii[0] = np.nan
-    assert measure_reach(animal, range(90)) == (50.0, 30.0)
+    assert measure_reach(animal, range(90)) == (BEYOND * 50.0, BEYOND * 30.0)
     with pytest.raises(PoseSplatterError, match="no training frame"):
         measure_reach(animal, range(1))
 
 
 def test_the_search_holds_the_hulls_and_any_box_around_them_but_not_any_error():
-    grid = search_grid(32, 64.0, (41.0, 10.0))  # 20.5 and 5 voxels, and 8 to round with
-    assert grid.shape == (58, 58, 26)
-    assert grid.lower == (-58.0, -58.0, -26.0)
+    grid = search_grid(32, 64.0, (41.0, 10.0))  # 41 and 10 voxels from side to side
+    assert grid.shape == (48, 48, 16)
+    assert grid.lower == (-48.0, -48.0, -16.0)
     assert grid.voxel_size == 2.0
-    assert search_grid(32, 64.0, (900.0, 700.0)).shape == (80, 80, 80)
+    assert search_grid(32, 64.0, (900.0, 700.0)).shape == (64, 64, 64)
+    for size in grid.shape:  # however much of it is full, its box lies in it
+        box = choose_crop(np.ones((size,) * 3, np.int32), 1.0, 96)
+        assert box == ((0, size),) * 3
 
 
 @pytest.mark.parametrize("behind", [0, 12, 24])
@@ -117,7 +120,7 @@ def test_a_box_goes_where_the_animal_is_if_behind_the_cube(rig, behind):
     masks = np.stack([silhouettes(rig, ball, 20)])
     images = np.full((*masks.shape, 3), 90, np.uint8)
     store = FrameStore(zarr.array(images), zarr.array(masks), np.arange(1), rig.names, 1)
-    reach = 5.0 * behind + 20, 20.0
+    reach = BEYOND * (5.0 * behind + 20), BEYOND * 20.0
     total = sum_hulls(store, rig, list(range(6)), still(1), range(1), 32, 160.0, reach)
     crop = make_crop(total, 1.0, "auto")
     assert total.counts.shape == search_grid(32, 160.0, reach).shape

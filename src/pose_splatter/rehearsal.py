@@ -7,6 +7,7 @@ around it, carve a hull of it, and from yet other sides they show what that shou
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from pose_splatter.cameras import CameraRig
+from pose_splatter.carving import heading_rotation
 from pose_splatter.dataset import (
     Augmentation,
     FrameBatch,
@@ -25,7 +27,6 @@ from pose_splatter.dataset import (
 )
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, Rendering, render
-from pose_splatter.views import carried
 
 SOLID = 0.5  # the opacity from which on a pixel belongs to the animal
 
@@ -87,6 +88,17 @@ class Rehearsal:
     def _animal(self, recording: Recording, frame: int) -> Gaussians:
         device = next(self.model.parameters()).device
         return self.model(carve_frame(recording, frame, recording.observed).to(device))
+
+
+def carried(
+    rig: CameraRig, center: Float[ndarray, "3"], yaws: Float[ndarray, " camera"]
+) -> CameraRig:
+    """Each camera of the rig carried around `center` by its own yaw (degrees about +z)."""
+    turns = np.stack([heading_rotation(np.radians(yaw)) for yaw in yaws])
+    rotations = rig.rotations @ turns.swapaxes(1, 2)
+    # Where the centre lies in a camera's frame stays as it was.
+    seen = rig.rotations @ center + rig.translations
+    return replace(rig, rotations=rotations, translations=seen - rotations @ center)
 
 
 @torch.no_grad()

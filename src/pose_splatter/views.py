@@ -45,17 +45,6 @@ def orbit(
     )
 
 
-def carried(
-    rig: CameraRig, center: Float[ndarray, "3"], yaws: Float[ndarray, " camera"]
-) -> CameraRig:
-    """Each camera of the rig carried around `center` by its own yaw, as `orbit` carries one."""
-    turns = np.stack([heading_rotation(np.radians(yaw)) for yaw in yaws])
-    rotations = rig.rotations @ turns.swapaxes(1, 2)
-    # Where the centre lies in a camera's frame stays as it was.
-    seen = rig.rotations @ center + rig.translations
-    return replace(rig, rotations=rotations, translations=seen - rotations @ center)
-
-
 def framed(views: CameraRig, center: Float[ndarray, "3"], radius: float, size: int) -> CameraRig:
     """The views turned straight to `center`, so that a ball about it fills square pictures.
 

@@ -8,7 +8,8 @@ import torch
 
 from pose_splatter.dataset import Augmentation, FrameDataset, carve_frame
 from pose_splatter.model import NetworkConfig, PoseSplatter, render
-from pose_splatter.rehearsal import Rehearsal
+from pose_splatter.rehearsal import Rehearsal, carried
+from pose_splatter.views import orbit
 
 from ..conftest import balls_recording
 
@@ -94,3 +95,13 @@ def test_frames_of_all_recordings_are_found(recording, model, batch):
     assert rehearsed.recording == "other"
     animal = silhouettes(model, carve_frame(other, 1, other.observed), rehearsed)
     assert torch.equal(animal, rehearsed.masks > 0)
+
+
+def test_a_carried_rig_is_each_camera_in_its_orbit(rig):
+    center, yaws = np.array([10.0, -20.0, 30.0]), np.array([30.0, 200.0, -75.0, 0.0, 90.0, 400.0])
+    moved = carried(rig, center, yaws)
+    assert moved.names == rig.names
+    for camera, yaw in enumerate(yaws):
+        alone = orbit(rig, camera, center, np.array([yaw]), np.array([0.0]))
+        np.testing.assert_allclose(moved.viewmats[camera], alone.viewmats[0], atol=1e-9)
+        np.testing.assert_array_equal(moved.intrinsics[camera], rig.intrinsics[camera])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.views import carried, framed
+from pose_splatter.views import framed
 from pose_splatter.views import orbit as orbit_by_arrays
 
 from ..conftest import look_at
@@ -112,14 +112,3 @@ def test_an_orbit_is_the_rig_turned(level):
     rig = replace(orbit(level, 0, CENTER, [0, 120, 240], [0, 0, 0]), names=tuple("abc"))
     once = orbit(rig, 1, CENTER, [120], [0])
     np.testing.assert_allclose(once.viewmats[0], rig.viewmats[2], atol=1e-9)
-
-
-def test_a_carried_rig_is_each_camera_in_its_orbit(level):
-    rig = replace(orbit(level, 0, CENTER, [0, 120, 240], [0, 10, 20]), names=tuple("abc"))
-    yaws = np.array([30.0, 200.0, -75.0])
-    moved = carried(rig, CENTER, yaws)
-    assert moved.names == rig.names
-    for camera, yaw in enumerate(yaws):
-        alone = orbit(rig, camera, CENTER, np.array([yaw]), np.array([0.0]))
-        np.testing.assert_allclose(moved.viewmats[camera], alone.viewmats[0], atol=1e-9)
-        np.testing.assert_array_equal(moved.intrinsics[camera], rig.intrinsics[camera])

@@ -49,7 +49,12 @@ def test_every_target_of_the_contract_is_there(finished):
         assert track["covs"].shape == (24, 3, 3)
     crop = json.loads((preset / "crop.json").read_text())
     assert crop["coverage"] >= 0.999
-    assert np.load(preset / "volume_sum.npy").shape == (128, 128, 128)
+    counts = np.load(preset / "volume_sum.npy")
+    assert all(size % 16 == 0 and size <= 128 for size in counts.shape)
+    assert counts.shape[0] == counts.shape[1] > counts.shape[2], "it is longer than high"
+    margins = [(size - 64) // 2 for size in counts.shape]
+    box = [slice(a + m, b + m) for (a, b), m in zip(crop["box"], margins, strict=True)]
+    assert counts[tuple(box)].sum() / counts.sum() == pytest.approx(crop["coverage"])
     checkpoint = torch.load(experiment / "checkpoint.pt", weights_only=True)
     assert {"network", "weights"} <= set(checkpoint)
     log = pd.read_csv(experiment / "training_log.csv")

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from torch import Tensor
 
 from pose_splatter.cameras import CameraRig
 from pose_splatter.carving import heading_rotation
@@ -113,7 +112,6 @@ def _render(gaussians: Gaussians, rig: CameraRig) -> Rendering:
 def _pictures(
     rendering: Rendering,
 ) -> tuple[UInt8[ndarray, "camera h w 3"], UInt8[ndarray, "camera h w"]]:
-    """Images and masks as a store holds them: white where the animal is not."""
-    solid = rendering.alphas >= SOLID
-    images: Float[Tensor, "camera h w 3"] = torch.where(solid[..., None], rendering.images, 1.0)
-    return (255 * images.clamp(0, 1)).round().byte().numpy(), solid.byte().numpy()
+    """Images and masks in bytes, as a store holds them."""
+    masks = rendering.alphas >= SOLID
+    return (255 * rendering.images.clamp(0, 1)).round().byte().numpy(), masks.byte().numpy()

@@ -1,6 +1,7 @@
 """Masks in every format that labs keep them in become the same mask videos; bad ones are named."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
+from pose_splatter import masks as masks_module
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.masks import as_mask, check_masks, find_masks, read_masks, write_mask_video
 from pose_splatter.video import VideoInfo, probe, read_frames
@@ -357,13 +359,17 @@ def test_a_camera_close_up_is_not_inverted(tmp_path):
     check_masks([tmp_path / "close.mp4"])
 
 
-def test_few_frames_do_not_decide_on_masks(tmp_path, truth):
+def test_few_frames_do_not_decide_on_masks(tmp_path, truth, monkeypatch):
     """One key frame is not enough to accept them, and key frames alone not to refuse them."""
     masks = np.concatenate([truth[0]] * 5)[:30]
     inverted = np.where(np.arange(30)[:, None, None] == 0, masks, 1 - masks)
     write_video(tmp_path / "inverted.mp4", inverted * np.uint8(255), gop=30)
     with pytest.raises(PoseSplatterError, match="it is inverted"):
         check_masks([tmp_path / "inverted.mp4"])
+    monkeypatch.setattr(masks_module, "probe", lambda path: replace(probe(path), keys=(0, 10)))
+    with pytest.raises(PoseSplatterError, match="it is inverted"):
+        check_masks([tmp_path / "inverted.mp4"])
+    monkeypatch.undo()
     gaps = np.zeros((30, 96, 128), np.uint8)  # grey, so that the encoder sees no cuts
     gaps[:, 40:46, 60:66] = np.where(np.arange(30) % 5 > 0, 140, 110)[:, None, None]
     write_video(tmp_path / "gaps.mp4", gaps, gop=5)

@@ -58,6 +58,22 @@ def test_its_hull_holds_the_animal_from_all_sides(recording, model, batch, mirro
         assert (hull & animal).sum() > 0.6 * (hull | animal).sum()
 
 
+def test_its_grid_is_turned_and_moved(recording, model, batch):
+    volume = Rehearsal(model, [recording], Augmentation(turn=20, shift=2), 0, 0)(batch).volume
+    turn = abs(volume.angle - recording.track.angles[4])
+    assert 0 < turn <= np.deg2rad(20)
+    moved = np.abs(volume.center.numpy() - recording.track.centers[4]) / volume.voxel_size
+    assert (0 < moved).all()
+    assert (moved <= 2.001).all()
+
+
+def test_recordings_have_chances_of_their_own(recording, model, batch):
+    twin = replace(recording, name="twin")
+    rehearsal = Rehearsal(model, [recording, twin], Augmentation(), 0, 0)
+    views = rehearsal(batch).viewmats, rehearsal(replace(batch, recording="twin")).viewmats
+    assert not torch.equal(*views)
+
+
 def test_no_side_is_that_of_a_real_camera(recording, model, batch):
     rehearsed = Rehearsal(model, [recording], Augmentation(), 0, 0)(batch)
     real = torch.from_numpy(recording.rig.viewmats).float()

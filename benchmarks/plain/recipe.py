@@ -27,8 +27,7 @@ from pose_splatter.carving import DISPUTED
 from pose_splatter.dataset import FrameBatch, FrameDataset, Recording, Volume, carve_frame
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.losses import LossWeights, compute_losses
-from pose_splatter.model import Rendering
-from pose_splatter.rasterize import rasterization
+from pose_splatter.model import Rendering, render
 from pose_splatter.volume import Crop
 
 LEARNING_RATE = 1e-4
@@ -186,19 +185,8 @@ def splat(
     height: int,
 ) -> Rendering:
     """Pictures of Gaussians on white, without the smallest of them."""
-    colors, alphas, _ = rasterization(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.colors,
-        viewmats,
-        Ks,
-        width,
-        height,
-        radius_clip=RADIUS_CLIP,
-    )
-    return Rendering(images=(colors + (1 - alphas)).clamp(0, 1), alphas=alphas[..., 0])
+    rendering = render(gaussians, viewmats, Ks, width, height, radius_clip=RADIUS_CLIP)
+    return replace(rendering, images=rendering.images.clamp(0, 1))
 
 
 @dataclass

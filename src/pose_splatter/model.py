@@ -99,8 +99,12 @@ def render(
     width: int,
     height: int,
     eps2d: float = EPS2D,
+    radius_clip: float = 0.0,
 ) -> Rendering:
-    """Splat Gaussians into cameras, over white, blurred by a variance of `eps2d` square pixels."""
+    """Splat Gaussians into cameras, over white, blurred by a variance of `eps2d` square pixels.
+
+    Those whose radius in a picture is at most `radius_clip` pixels are left out.
+    """
     colors, alphas, _ = rasterization(
         gaussians.means,
         gaussians.quats,
@@ -111,6 +115,7 @@ def render(
         Ks,
         width,
         height,
+        radius_clip=radius_clip,
         eps2d=eps2d,
     )
     return Rendering(images=colors + (1 - alphas), alphas=alphas[..., 0])

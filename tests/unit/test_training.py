@@ -73,6 +73,21 @@ def whole(tmp_path_factory, recording):
     return folder, run(folder, recording).drop(columns="resumed")
 
 
+def run_and_die(monkeypatch, *arguments) -> None:
+    """A run that is killed once the state of its second epoch is written."""
+    save = training._Run.save
+
+    def save_and_die(self, *arguments):
+        save(self, *arguments)
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training._Run, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(*arguments)
+
+
 def same_end(folder, again, whole) -> bool:
     """Whether a run ended as the undisturbed one did, bit for bit."""
     pd.testing.assert_frame_equal(again, whole[1], check_exact=True)
@@ -102,17 +117,7 @@ def test_bfloat16_trains_to_nearly_the_same(tmp_path, recording):
 
 
 def test_a_killed_training_goes_on_to_the_same_end(tmp_path, recording, whole, monkeypatch):
-    save = training._Run.save
-
-    def save_and_die(self, *arguments):
-        save(self, *arguments)
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training._Run, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, recording)
+    run_and_die(monkeypatch, tmp_path, recording)
     assert not (tmp_path / "checkpoint.pt").exists()
     again = run(tmp_path, recording)
     assert list(again.pop("resumed")) == [0, 0, 1]
@@ -127,17 +132,7 @@ def test_rehearsals_change_the_model_and_go_on_after_a_kill(tmp_path, recording,
     whole = tmp_path / "whole", run(tmp_path / "whole", recording, config).drop(columns="resumed")
     pd.testing.assert_frame_equal(whole[1][:1], without[:1].drop(columns="resumed"))
     assert not np.isclose(whole[1]["valid_loss"][1:], without["valid_loss"][1:]).any()
-    save = training._Run.save
-
-    def save_and_die(self, *arguments):
-        save(self, *arguments)
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training._Run, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "killed", recording, config)
+    run_and_die(monkeypatch, tmp_path / "killed", recording, config)
     again = run(tmp_path / "killed", recording, config)
     assert list(again.pop("resumed")) == [0, 0, 1]
     assert same_end(tmp_path / "killed", again, whole)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.conftest import ring_rig, silhouettes
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.carving import VoxelGrid, carve, index_projections
+from pose_splatter.carving import VoxelGrid, carve, index_projections, voxels_of
 
 EDGE = 400.0  # world units
 SAME = 1e-6  # of the edge: what rounding to float32 may move
@@ -58,7 +58,7 @@ def measure(size: int = 112, frames: int = 5) -> list[Row]:
 
     def ours() -> Moments:
         hull = fast_hull(masks, rig, grid, min_views)
-        return moments(grid.positions(np.argwhere(hull)))
+        return moments(grid.positions(voxels_of(hull)))
 
     ours()  # compiles
     (mean, cov), plain_time = timed(plain, frames)

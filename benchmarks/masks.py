@@ -6,11 +6,11 @@
 The demo is a rat on a textured floor with its cast shadow. In the scene `light` the light falls
 unevenly (a gradient and vignetting), the sensor is noisy and the video is compressed. The others
 are that, and `rest`: the animal rests for half of the recording; `alone`: camera 2 alone sees a
-reflection and a cable; `flicker`: the light flickers. All are made in a temporary folder. Prints
-how well the floor is found (how high, how tilted, and what share of the shadows agrees), then the
-median IoU with the truth in each camera, and the same without the cameras' vote, without the floor,
-and without tolerance of shadows. A scene takes minutes. `codecs` prints size and speed of lossless
-mask videos.
+reflection and a cable; `flicker`: the light flickers; `dark`: the rat is as dark as a black mouse.
+All are made in a temporary folder. Prints how well the floor is found (how high, how tilted, and
+what share of the shadows agrees), then the median IoU with the truth in each camera, and the same
+without the cameras' vote, without the floor, and without tolerance of shadows. A scene takes
+minutes. `codecs` prints size and speed of lossless mask videos.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from pose_splatter.video import read_frames
 DEMO = Path(__file__).parent.parent / "resources/demo"
 CAMERAS = range(6)
 OBSERVED = (0, 2, 3, 4)
-SCENES = ("light", "rest", "alone", "flicker")
+SCENES = ("light", "rest", "alone", "flicker", "dark")
 SCORED = range(0, 300, 20)  # frames
 N_FRAMES = 300
 SIZE = (512, 576)
@@ -58,6 +58,7 @@ with h5py.File(DEMO / "truth.h5") as truth:
     FLOOR = dict(truth.attrs)  # where it really is: `floor_point` (mm), `up`
 NOISE = 2.0  # grey levels
 CRF = 18  # visually lossless, as rigs record
+DARK = 0.3  # how bright fur is in `dark`, as a share of the demo's
 RESTING_FRAME = 178  # in the demo the rat rests here
 
 
@@ -88,6 +89,8 @@ def pictures(scene: str, camera: int) -> Iterator[np.ndarray]:
         if scene == "alone" and camera == 2:
             picture = reflected(picture, masks[number])
             picture = with_cable(picture, index)
+        if scene == "dark":
+            picture = picture * (1 - (1 - DARK) * masks[number][..., None] / 255)
         if scene == "flicker":
             picture = picture * (1 + 0.12 * np.sin(0.9 * index) + 0.04 * rng.standard_normal())
         picture = picture * shade + NOISE * rng.standard_normal((*SIZE, 3))

@@ -53,7 +53,7 @@ def measure() -> list[Row]:
             plain=apart(plain_memory),
             unit="MB",
             goal="2x",
-            agreement="the same recording, the same crop of the grid",
+            agreement="same recording and crop; views a step: all observed / 1",
         )
     ]
 

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pose_splatter.carving import DISPUTED
-from pose_splatter.dataset import FrameBatch, FrameDataset, Recording, Volume, carve_frame
+from pose_splatter.dataset import (
+    FrameBatch,
+    FrameDataset,
+    Recording,
+    Volume,
+    camera_tensors,
+    carve_frame,
+)
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.losses import LossWeights, compute_losses
 from pose_splatter.model import Rendering, render
@@ -232,7 +239,7 @@ def render_plain(model: PlainPoseSplatter, recording: Recording, frame: int) -> 
     rig = recording.rig
     volume = carve_frame(recording, frame, recording.observed)
     gaussians = model.eval()(volume)
-    viewmats, Ks = (torch.from_numpy(part).float() for part in (rig.viewmats, rig.intrinsics))
+    viewmats, Ks = camera_tensors(rig)
     pictures = []
     for camera in range(len(rig)):
         one = slice(camera, camera + 1)

@@ -5,8 +5,31 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import gpu
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/gpu.py"
+
+
+def test_differences_of_backends_are_of_all_that_splatting_takes(monkeypatch):
+    """One that is brighter by a hundredth is off by that in every gradient."""
+    source = gpu.recording(32)
+    gaussians = gpu.uneven_gaussians(source)
+    assert gpu.backend_differences(gaussians, source.rig, ("cpu", "cpu")) == (
+        0,
+        dict.fromkeys(["means", "quats", "scales", "opacities", "colors"], 0),
+    )
+    factors = iter([1.0, 1.01])
+
+    def brighter(*arguments):
+        factor = next(factors)
+        picture, alpha, rest = splat(*arguments)
+        return factor * picture, factor * alpha, rest
+
+    splat = gpu.rasterization
+    monkeypatch.setattr(gpu, "rasterization", brighter)
+    pixel, shares = gpu.backend_differences(gaussians, source.rig, ("cpu", "cpu"))
+    assert 0.001 < pixel < 0.011
+    assert shares == pytest.approx(dict.fromkeys(shares, 0.01), rel=0.01)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -21,7 +21,7 @@ test: $(STAMP)
 # On a Slurm that is started for it, and in pods that are processes; fails where Debian's slurm-wlm,
 # munge and rsync are not installed.
 test-cluster: $(STAMP)
-	TEST_CLUSTER=1 $(BIN)/python -m pytest --numprocesses=0 -m cluster tests/cluster tests/kubernetes
+	TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster tests/cluster tests/kubernetes
 
 # Runs that are killed at random moments in every rule, and full disks: an hour, and not in CI.
 ROUNDS ?=
@@ -50,10 +50,11 @@ bench-gpu: $(STAMP)
 	$(BIN)/python benchmarks/gpu.py --device cuda
 	$(BIN)/python benchmarks/gpu.py --device cuda --precision bfloat16
 
-# Made from scratch when the lock changes, so that nothing older lingers in it.
+# Made from scratch when the lock changes, so that nothing older lingers in it. Python compiles what is
+# imported, which is a part of it.
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 

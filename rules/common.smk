@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 SRC = str(Path(workflow.basedir, "src"))
@@ -18,8 +19,7 @@ from pose_splatter import provenance
 from pose_splatter.cameras import WORLD_AXES
 from pose_splatter.config import RELEASE_FILES, resolve, source_experiment
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.masks import find_masks
-from pose_splatter.paths import files_of, with_camera
+from pose_splatter.paths import files_of, find_masks, with_camera
 
 try:
     config = resolve(config, Path(workflow.basedir, "config/schemas"))
@@ -46,9 +46,16 @@ wildcard_constraints:
     camera="[A-Za-z0-9_.-]+",
 
 
+code_version = cache(provenance.code_version)
+
+
 def code_of(name):
-    """The version of all code that a rule runs: its script, and what that imports."""
-    return provenance.code_version(Path(SRC, "scripts", f"{name}.py"))
+    """The version of all code that a rule runs: its script, and what that imports.
+
+    It is found out when a job needs it: each job's own process reads the rules again.
+    """
+    script = Path(SRC, "scripts", f"{name}.py")
+    return lambda wildcards: code_version(script)
 
 
 def text_of(folder):
@@ -148,6 +155,17 @@ def given_masks(wildcards):
     """The same where masks are given; masks: auto needs the calibration first."""
     masks = section_of("recording", wildcards.recording)["masks"]
     return [] if masks == "auto" else mask_videos(wildcards)
+
+
+def indexes_of_made_masks(wildcards):
+    """Of mask videos that are given, the rule `cameras` knows the index."""
+    recording = wildcards.recording
+    settings = section_of("recording", recording)
+    if settings["masks"] != "auto":
+        return []
+    return expand(
+        f"{RECORDING}/masks/{{camera}}.index.npz", recording=[recording], camera=settings["cameras"]
+    )
 
 
 def mask_files(recording, camera):

@@ -54,6 +54,7 @@ rule masks_part:
     input:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
+        index=f"{RECORDING}/video_index.npz",
         camera_videos=video_files,
         backgrounds=camera_backgrounds,
         floor=floor_file,
@@ -81,7 +82,8 @@ rule mask_video:
         video=video_file,
         masks=mask_sources,
     output:
-        f"{RECORDING}/masks/{{camera}}.mkv",
+        masks=f"{RECORDING}/masks/{{camera}}.mkv",
+        index=f"{RECORDING}/masks/{{camera}}.index.npz",
     log:
         "logs/mask_video/{recording}.{camera}.log",
     benchmark:

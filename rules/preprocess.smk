@@ -9,6 +9,7 @@ rule cameras:
     output:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
+        index=f"{RECORDING}/video_index.npz",
     log:
         "logs/cameras/{recording}.log",
     benchmark:
@@ -80,6 +81,8 @@ rule images_part:
     input:
         cameras=f"{RECORDING}/cameras.h5",
         videos=f"{RECORDING}/videos.json",
+        index=f"{RECORDING}/video_index.npz",
+        mask_indexes=indexes_of_made_masks,
         camera_videos=video_files,
         camera_masks=mask_videos,
     output:

@@ -1,5 +1,6 @@
 """Known geometry that tests share: a ring of cameras around shapes whose outlines are exact."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -44,6 +45,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut short": _cut_short,
     "empty": lambda path: path.write_bytes(b""),
 }
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
 
 
 class SmallDisk:

@@ -3,8 +3,10 @@
 A voxel belongs to the visual hull where the cameras see foreground at its centre (Laurentini 1994).
 The kernels work in index coordinates: one 3x4 matrix per camera takes (i + 0.5, j + 0.5, k + 0.5)
 straight to pixels, so posing the grid costs nothing per voxel. They release the GIL and use one
-thread; callers run frames side by side. They are marked `no_type_check` because jaxtyping's import
-hook would otherwise wrap them in Python, which Numba cannot compile.
+thread; callers run frames side by side. What a kernel calls is put into it: a run that compiles it
+and one that loads it from the cache might otherwise call two versions that round differently. They
+are marked `no_type_check` because jaxtyping's import hook would otherwise wrap them in Python,
+which Numba cannot compile.
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from numpy import ndarray
 from pose_splatter.cameras import CameraRig
 
 kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+part_of_kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ def carve(
     return counts
 
 
+def voxels_of(hull: Bool[ndarray, "x y z"]) -> Int[ndarray, "voxel 3"]:
+    """The indices of a hull's voxels; `np.argwhere`, many times as fast in a grid mostly empty."""
+    return np.stack(np.unravel_index(np.flatnonzero(hull), hull.shape), axis=-1)
+
+
 FAR = 1e30  # stands for infinity, which fastmath may not compare
 BLOCK = 8  # voxels along the edge of the blocks that are rejected whole
 
@@ -121,7 +129,7 @@ def _carve(masks, integrals, projections, min_views, counts):
                     _carve_block(masks, projections, (i, j, k), stop, min_views, counts)
 
 
-@kernel
+@part_of_kernel
 @no_type_check
 def _block_may_be_seen(integrals, projections, start, stop, min_views):
     """Whether at least `min_views` masks have a pixel in the box around the block's projection.
@@ -129,7 +137,7 @@ def _block_may_be_seen(integrals, projections, start, stop, min_views):
     A convex body in front of a camera projects into the box around its corners' projections.
     """
     n_cameras, height, width = integrals.shape
-    views = 0
+    misses, allowed = 0, n_cameras - min_views
     for camera in range(n_cameras):
         p = projections[camera]
         u0, u1, v0, v1, nearest = FAR, -FAR, FAR, -FAR, FAR
@@ -145,7 +153,6 @@ def _block_may_be_seen(integrals, projections, start, stop, min_views):
             v = (p[1, 0] * i + p[1, 1] * j + p[1, 2] * k + p[1, 3]) / depth
             u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
         if nearest <= 0:  # the block straddles the camera's plane: look closely
-            views += 1
             continue
         # One pixel of slack takes up the rounding of the corners.
         left = int(min(max(u0 - 1, 0), width - 1))
@@ -153,12 +160,14 @@ def _block_may_be_seen(integrals, projections, start, stop, min_views):
         top = int(min(max(v0 - 1, 0), height - 1))
         bottom = int(min(max(v1 + 2, 0), height - 1))
         n = integrals[camera]
-        if n[bottom, right] - n[top, right] - n[bottom, left] + n[top, left] > 0:
-            views += 1
-    return views >= min_views
+        if n[bottom, right] - n[top, right] - n[bottom, left] + n[top, left] == 0:
+            misses += 1
+            if misses > allowed:
+                return False
+    return True
 
 
-@kernel
+@part_of_kernel
 @no_type_check
 def _carve_block(masks, projections, start, stop, min_views, counts):
     n_cameras, height, width = masks.shape
@@ -265,9 +274,8 @@ def carve_colored(
     """
     n_cameras = len(masks)
     counts = carve(masks, projections, shape, candidate_views(n_cameras))
-    occupied = np.flatnonzero(counts > 0)
-    indices = np.stack(np.unravel_index(occupied, shape), axis=-1).astype(np.int32)
-    solid = counts.reshape(-1)[occupied] == n_cameras
+    indices = voxels_of(counts > 0).astype(np.int32)
+    solid = counts[tuple(indices.T)] == n_cameras
     features = voxel_features(images, masks, projections, indices, solid, fill_color)
     return CarvedVolume(shape, indices, features)
 
@@ -311,7 +319,7 @@ def depth_buffers(
     return depths
 
 
-@kernel
+@part_of_kernel
 @no_type_check
 def _pixel(p, voxel):
     """The pixel coordinates and depth of a voxel's centre, all in single precision."""
@@ -323,7 +331,7 @@ def _pixel(p, voxel):
     return u, v, depth
 
 
-@kernel
+@part_of_kernel
 @no_type_check
 def _norm(row):
     """How fast the first (or third) row of a projection moves with the voxel's index."""
@@ -390,7 +398,7 @@ def _fill_features(images, masks, projections, eyes, depths, indices, fill_color
             features[voxel, 4 + axis] = total / n_cameras
 
 
-@kernel
+@part_of_kernel
 @no_type_check
 def _bilinear(mask, u, v):
     """The mask between the four pixel centres (at half-integers) around (u, v)."""

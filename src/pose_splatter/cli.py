@@ -367,6 +367,10 @@ def _read_yaml(path: Path) -> Settings:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise PoseSplatterError(f"{path}: not valid YAML ({reason}); correct it.") from error
+    except OSError as error:
+        raise PoseSplatterError(
+            f"{path}: cannot be read ({error.strerror}); give yourself the right to."
+        ) from error
     if not isinstance(content, dict):
         raise PoseSplatterError(
             f"{path}: holds no settings by name, such as recordings; correct it."

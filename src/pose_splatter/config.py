@@ -18,7 +18,7 @@ Settings = dict[str, Any]
 
 # The files of a release that a model starts from (checkpoints.write_release).
 RELEASE_FILES = ("model.safetensors", "config.json", "SHA256SUMS")
-NULLABLE = ("init_from", "stop")
+NULLABLE = ("init_from", "rehearse_after", "stop")
 RESERVED = ("release",)  # what an experiment's folder holds beside a folder per recording
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig
-from pose_splatter.carving import FAR, carve, depth_buffers, index_projections
+from pose_splatter.carving import FAR, carve, depth_buffers, index_projections, voxels_of
 from pose_splatter.evaluation import silhouette_iou
 from pose_splatter.frames import mask_middles
 from pose_splatter.tracking import mask_center, tracking_grid
@@ -63,7 +63,7 @@ def hull_views(
     if not 0 < grid.voxel_size < np.inf:
         return silhouettes, 0.0
     counts = carve(seen, index_projections(part, grid, center, 0.0), grid.shape, len(part))
-    voxels = np.argwhere(counts > 0).astype(np.int32)
+    voxels = voxels_of(counts > 0).astype(np.int32)
     if len(voxels):
         projections = index_projections(rig, grid, center, 0.0)
         depths = depth_buffers(voxels, np.ones(len(voxels), bool), projections, masks.shape[1:])

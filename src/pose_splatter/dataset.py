@@ -203,6 +203,14 @@ class Augmentation:
         return turn, self.shift * voxel_size * random.uniform(-1, 1, 3)
 
 
+def camera_tensors(
+    rig: CameraRig, device: torch.device | str = "cpu"
+) -> tuple[Float[Tensor, "camera 4 4"], Float[Tensor, "camera 3 3"]]:
+    """World-to-camera matrices and intrinsics of a rig, as rendering takes them."""
+    viewmats, Ks = torch.from_numpy(rig.viewmats), torch.from_numpy(rig.intrinsics)
+    return viewmats.float().to(device), Ks.float().to(device)
+
+
 class FrameDataset(torch.utils.data.Dataset[FrameBatch]):
     """The frames of some recordings in which the animal is visible, as FrameBatch.
 
@@ -253,12 +261,13 @@ def load_views(
     rig, chosen = recording.rig.subset(list(cameras)), list(cameras)
     images = recording.store.read_images(frame)[chosen]
     masks = recording.store.read_masks(frame)[chosen]
+    viewmats, Ks = camera_tensors(rig)
     return FrameBatch(
         volume=volume,
         images=torch.from_numpy(images).float() / 255,
         masks=torch.from_numpy(masks).float(),
-        viewmats=torch.from_numpy(rig.viewmats).float(),
-        Ks=torch.from_numpy(rig.intrinsics).float(),
+        viewmats=viewmats,
+        Ks=Ks,
         recording=recording.name,
         frame=frame,
         source_frame=int(recording.store.source_frames[frame]),

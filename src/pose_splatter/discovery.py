@@ -197,7 +197,13 @@ class _Contents:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    for path in folder.iterdir():
+    try:
+        paths = list(folder.iterdir())
+    except OSError as error:
+        raise PoseSplatterError(
+            f"{folder}: cannot be looked into ({error.strerror}); give yourself the right to."
+        ) from error
+    for path in paths:
         if path.name.startswith(".") or path.name in SKIPPED or "{" in path.name:
             continue
         yield path

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import skimage.metrics  # whose functions are loaded when they are used: few jobs measure
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, open_h5, save_json, sound
@@ -59,7 +59,7 @@ def image_metrics(
         "l1": float(np.abs(rendered.astype(np.float32) - image).mean() / 255),
         "psnr": _psnr(image, rendered),
         "ssim": float(
-            structural_similarity(
+            skimage.metrics.structural_similarity(
                 image,
                 rendered,
                 channel_axis=-1,
@@ -76,7 +76,7 @@ def image_metrics(
 def _psnr(image: ndarray, rendered: ndarray) -> float:
     if np.array_equal(image, rendered):
         return float("inf")
-    return float(peak_signal_noise_ratio(image, rendered, data_range=255))
+    return float(skimage.metrics.peak_signal_noise_ratio(image, rendered, data_range=255))
 
 
 def read_renders(

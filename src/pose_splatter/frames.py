@@ -26,7 +26,7 @@ from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path, create_h5, open_h5, sound
 from pose_splatter.progress import track
-from pose_splatter.video import read_frames, shifted
+from pose_splatter.video import VideoIndex, read_frames, shifted
 
 DEFLATE_LEVEL = 1  # pictures that are mostly white: higher levels cost time and save little
 ARRAYS = ("images", "masks")
@@ -105,13 +105,16 @@ def foreground(picture: UInt8[ndarray, "height width"]) -> UInt8[ndarray, "heigh
 class CameraFiles:
     """Where one camera's video and mask video lie, and by how many frames they are off.
 
-    For frame n of the recording, frame n + `offset` of both is read.
+    For frame n of the recording, frame n + `offset` of both is read. Files whose index is not known
+    are looked through first.
     """
 
     name: str
     video: str | Path
     masks: str | Path
     offset: int = 0
+    video_index: VideoIndex | None = None
+    masks_index: VideoIndex | None = None
 
 
 def write_part(
@@ -168,7 +171,8 @@ def _camera_stream(
     """
     maps = undistortion_maps(rig, camera)
     frames = shifted(frames, files.offset)
-    images, masks = read_frames(files.video, frames), read_frames(files.masks, frames, "grey")
+    images = read_frames(files.video, frames, index=files.video_index)
+    masks = read_frames(files.masks, frames, "grey", files.masks_index)
     for image, picture in zip(images, masks, strict=True):
         if maps is None:
             yield image, foreground(picture)

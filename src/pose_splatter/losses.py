@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pose_splatter.dataset import FrameBatch
 from pose_splatter.model import Rendering
@@ -41,6 +40,9 @@ def ssim_loss(
     images: Float[Tensor, "camera h w 3"], truth: Float[Tensor, "camera h w 3"]
 ) -> Float[Tensor, ""]:
     """1 - structural similarity (Wang et al. 2004)."""
+    # Here, since it takes as long to import as PyTorch, and few trainings use it.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     similarity = structural_similarity_index_measure(
         images.permute(0, 3, 1, 2), truth.permute(0, 3, 1, 2), data_range=1.0
     )
@@ -52,11 +54,11 @@ def compute_losses(
     rendering: Rendering, batch: FrameBatch, weights: LossWeights
 ) -> dict[str, Float[Tensor, ""]]:
     """Every term that has a weight, unweighted, and their weighted sum `loss`."""
-    terms = {
-        "iou": iou_loss(rendering.alphas, batch.masks),
-        "image": image_loss(rendering.images, batch.images, batch.masks),
-    }
-    total = terms["iou"] + weights.image * terms["image"]
+    terms = {"iou": iou_loss(rendering.alphas, batch.masks)}
+    total = terms["iou"]
+    if weights.image:
+        terms["image"] = image_loss(rendering.images, batch.images, batch.masks)
+        total = total + weights.image * terms["image"]
     if weights.ssim:
         terms["ssim"] = ssim_loss(rendering.images, batch.images)
         total = total + weights.ssim * terms["ssim"]

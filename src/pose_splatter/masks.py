@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import cv2
@@ -25,80 +25,13 @@ from numpy import ndarray
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import atomic_path
 from pose_splatter.frames import foreground
+from pose_splatter.paths import Kind, MaskFiles, find_masks
 from pose_splatter.progress import track
-from pose_splatter.video import VideoInfo, probe, read_frames, spread
+from pose_splatter.video import VideoInfo, key_frames, probe, read_frames, spread
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep masks as they are
-ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 MASKS = "masks"  # the array's name where the path does not say it and there are several
 SAMPLED, MANY = 12, 200  # frames of a mask video looked at: first, and where they look wrong
-
-Kind = Literal["video", "pictures", "hdf5", "zarr", "coco"]
-
-
-# --- what a path holds -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MaskFiles:
-    """Where one camera's masks lie: a file or folder, and the way on inside of it."""
-
-    kind: Kind
-    path: Path
-    inside: str = ""
-
-
-def find_masks(pattern: str, camera: str) -> MaskFiles:
-    """What a pattern of config means for one camera, judged by what is there.
-
-    Where nothing is, it is a missing video: reading it says so. Raises PoseSplatterError where a
-    pattern names one and the same video, folder or COCO file for all cameras.
-    """
-    files = _find(pattern, camera)
-    if "{camera}" not in pattern and files.kind not in ("hdf5", "zarr"):
-        raise PoseSplatterError(
-            f"{pattern}: masks in config needs {{camera}} in its path; only HDF5 and Zarr hold all "
-            "cameras in one file."
-        )
-    return files
-
-
-def _find(pattern: str, camera: str) -> MaskFiles:
-    text = pattern.replace("{camera}", camera)
-    if "{frame}" in text:
-        folder, name = text.rsplit("/", 1) if "/" in text else (".", text)
-        if "{frame}" in folder:
-            raise PoseSplatterError(
-                f"{pattern}: {{frame}} must stand in the file's name, not in a folder's; correct "
-                "masks in config."
-            )
-        return MaskFiles("pictures", Path(folder), name)
-    path = Path(text)
-    for outer in (path, *path.parents):
-        inside = path.relative_to(outer).as_posix() if outer != path else ""
-        if outer.is_file():
-            return MaskFiles(_kind_of_file(outer), outer, inside)
-        if any((outer / name).is_file() for name in ZARR_FILES):
-            return _outermost_zarr(outer, inside)
-        if outer.is_dir():
-            break
-    return MaskFiles("pictures" if path.is_dir() else "video", path)
-
-
-def _outermost_zarr(path: Path, inside: str) -> MaskFiles:
-    """A Zarr group's folders are groups and arrays themselves: the file is the outermost."""
-    while any((path.parent / name).is_file() for name in ZARR_FILES):
-        path, inside = path.parent, f"{path.name}/{inside}".rstrip("/")
-    return MaskFiles("zarr", path, inside)
-
-
-def _kind_of_file(path: Path) -> Kind:
-    if h5py.is_hdf5(path):
-        return "hdf5"
-    with path.open("rb") as file:
-        start = file.read(64).lstrip()
-    return "coco" if path.suffix.lower() == ".json" or start[:1] in (b"{", b"[") else "video"
-
 
 # --- reading -----------------------------------------------------------------------------------
 
@@ -400,10 +333,9 @@ def check_masks(videos: Sequence[str | Path]) -> None:
     Where one of a few frames looks wrong, many are looked at before the masks are refused.
     """
     for path in videos:
-        info = probe(path)
-        every = range(info.n_frames)
+        every, keys = range(probe(path).n_frames), key_frames(path).tolist()
         # Key frames are decoded without others; a single one may happen to be right.
-        few = _shares(path, spread(info.keys if len(info.keys) > 1 else every, SAMPLED))
+        few = _shares(path, spread(keys if len(keys) > 1 else every, SAMPLED))
         if not any(find_fault(*frame[:, None]) for frame in few):
             continue
         if fault := find_fault(*_shares(path, spread(every, MANY)).T):

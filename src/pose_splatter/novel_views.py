@@ -13,14 +13,14 @@ from numpy import ndarray
 
 from pose_splatter.cameras import EPS2D, CameraRig
 from pose_splatter.carving import to_world
-from pose_splatter.dataset import Recording
+from pose_splatter.dataset import Recording, camera_tensors
 from pose_splatter.evaluation import typical_frame
 from pose_splatter.gaussians import Gaussians
 from pose_splatter.model import PoseSplatter, render
 from pose_splatter.movies import captioned
 from pose_splatter.plots import frame_label
 from pose_splatter.progress import track
-from pose_splatter.rendering import camera_tensors, decode_frame, to_rgba
+from pose_splatter.rendering import decode_frame, to_rgba
 from pose_splatter.views import framed, orbit
 
 SIZE = 480  # pixels along the edges of the videos

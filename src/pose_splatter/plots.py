@@ -55,6 +55,8 @@ def plot_training(log: pd.DataFrame) -> Figure:
     for axis, term in zip(axes, terms, strict=False):
         axis.plot(log["epoch"], log[f"train_{term}"], color=BLUE, label="training")
         axis.plot(log["epoch"], log[f"valid_{term}"], color=SKY, ls="--", label="validation")
+        if term == "iou" and log["rehearsal_loss"].notna().any():
+            axis.plot(log["epoch"], log["rehearsal_loss"], color=GREEN, label="rehearsals")
         axis.axvline(log["epoch"][best], color=GREY, ls=":", label="best validation epoch")
         axis.set(title=titles.get(term, term), xlabel="epoch")
         axis.set_ylim(bottom=0)
@@ -66,10 +68,9 @@ def plot_training(log: pd.DataFrame) -> Figure:
             axis.axvline(epoch - 0.5, color=PURPLE, label="resumed")
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    handles, labels = axes[0].get_legend_handles_labels()
     # A line each, however often training was resumed; beneath, where it hides no curve.
-    named = dict(zip(labels, handles, strict=True))
-    figure.legend(named.values(), named, loc="outside lower center", ncols=4, frameon=False)
+    named = {line.get_label(): line for axis in axes[:-1] for line in axis.get_lines()}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 

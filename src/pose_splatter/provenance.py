@@ -3,7 +3,8 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,42 +19,53 @@ def code_version(script: str | Path) -> str:
 
     Only what runs counts: comments, docstrings and layout leave the hash as it is.
     """
-    modules = {Path(script), *_imported(Path(script))}
-    while new := {path for known in modules for path in _imported(known)} - modules:
+    modules, new = set[Path](), {Path(script)}
+    while new:
         modules |= new
-    versions = sorted(f"{path.name} {_version(path)}" for path in modules)
+        new = {path for module in new for path in _read(module).imported} - modules
+    versions = sorted(f"{path.name} {_read(path).version}" for path in modules)
     return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
 
 
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+@dataclass(frozen=True)
+class _Module:
+    """A hash of what runs of a file, and the package's own modules that it names in imports."""
+
+    version: str
+    imported: frozenset[Path]
 
 
 @cache
-def _version(path: Path) -> str:
+def _read(path: Path) -> _Module:
     tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-@cache
-def _imported(path: Path) -> frozenset[Path]:
-    """The package's own modules that a file names in import statements."""
     names = set()
-    for node in ast.walk(_tree(path)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(
+        elif isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    imported = frozenset(
         file
         for name in names
         if name.split(".")[0] == PACKAGE
         for file in _module_files(name.split(".")[1:])
     )
+    return _Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imported)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and all its statements, nested ones too; most of a tree are expressions."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += [
+            child
+            for child in ast.iter_child_nodes(node)
+            if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
+        ]
 
 
 def _module_files(parts: list[str]) -> Iterable[Path]:

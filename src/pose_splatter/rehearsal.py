@@ -20,6 +20,7 @@ from pose_splatter.dataset import (
     Augmentation,
     FrameBatch,
     Recording,
+    camera_tensors,
     carve_frame,
     carve_views,
     mirrored,
@@ -71,12 +72,13 @@ class Rehearsal:
         if not len(volume.indices):
             return batch
         seen = _render(gaussians, others)
+        viewmats, Ks = camera_tensors(others)
         rehearsed = FrameBatch(
             volume=volume,
             images=seen.images,
             masks=(seen.alphas >= SOLID).float(),
-            viewmats=torch.from_numpy(others.viewmats).float(),
-            Ks=torch.from_numpy(others.intrinsics).float(),
+            viewmats=viewmats,
+            Ks=Ks,
             recording=batch.recording,
             frame=frame,
             source_frame=batch.source_frame,
@@ -103,9 +105,8 @@ def carried(
 @torch.no_grad()
 def _render(gaussians: Gaussians, rig: CameraRig) -> Rendering:
     """Pictures in the memory of the processor, where frames are carved."""
-    device = gaussians.means.device
-    viewmats, Ks = (torch.from_numpy(a).float().to(device) for a in (rig.viewmats, rig.intrinsics))
-    rendering = render(gaussians, viewmats, Ks, rig.width, rig.height)
+    cameras = camera_tensors(rig, gaussians.means.device)
+    rendering = render(gaussians, *cameras, rig.width, rig.height)
     return Rendering(images=rendering.images.cpu(), alphas=rendering.alphas.cpu())
 
 

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
-from torch import Tensor
 
-from pose_splatter.cameras import CameraRig
 from pose_splatter.checkpoints import load_checkpoint
-from pose_splatter.dataset import Recording, RecordingFiles, Volume, carve_frame, load_recordings
+from pose_splatter.dataset import (
+    Recording,
+    RecordingFiles,
+    Volume,
+    camera_tensors,
+    carve_frame,
+    load_recordings,
+)
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import create_h5
 from pose_splatter.frames import create_array
@@ -47,14 +52,6 @@ def decode_frame(
         )
     volume = carve_frame(recording, frame, recording.observed).to(device)
     return volume, model(volume)
-
-
-def camera_tensors(
-    rig: CameraRig, device: torch.device | str
-) -> tuple[Float[Tensor, "camera 4 4"], Float[Tensor, "camera 3 3"]]:
-    """World-to-camera matrices and intrinsics of a rig, as rendering takes them."""
-    viewmats, Ks = torch.from_numpy(rig.viewmats), torch.from_numpy(rig.intrinsics)
-    return viewmats.float().to(device), Ks.float().to(device)
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import scipy  # whose parts are loaded when they are used
 from jaxtyping import Bool, Float, Int32, Shaped, UInt8
 from numpy import ndarray
-from scipy import ndimage
 
 from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
 from pose_splatter.carving import (
@@ -24,6 +24,7 @@ from pose_splatter.carving import (
     extent_views,
     index_projections,
     squared_depth,
+    voxels_of,
 )
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.files import load_fields, save_fields
@@ -136,7 +137,7 @@ def hull_moments(
     box = _occupied_box(counts)
     counts, corner = counts[box], [side.start for side in box]
     hull = _largest_component(counts > 0)
-    points = grid.positions(np.argwhere(hull) + corner)
+    points = grid.positions(voxels_of(hull) + corner)
     depth = _squared_depth(hull)
     sure_depth = _squared_depth(hull & (counts == len(rig)))
     weights = sure_depth[hull] + DISPUTED_WEIGHT * depth[hull]
@@ -177,7 +178,7 @@ def _occupied_box(voxels: Shaped[ndarray, "x y z"]) -> tuple[slice, ...]:
 
 def _largest_component(hull: Bool[ndarray, "x y z"]) -> Bool[ndarray, "x y z"]:
     """The largest of the parts that hang together, if only by corners as a thin tail does."""
-    labels, count = ndimage.label(hull, np.ones((3, 3, 3)))
+    labels, count = scipy.ndimage.label(hull, np.ones((3, 3, 3)))
     return hull if count <= 1 else labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
 
@@ -245,7 +246,8 @@ def estimate_up_from_masks(
         raise PoseSplatterError(
             f"{masks[0]} and the other masks do not fit the calibration: by it, the animal's "
             f"middle is {miss:.0f} pixels off in half of the frames; use the calibration "
-            "made at the videos' size, and list the cameras in its order."
+            "made at the videos' size, and list the cameras in its order (pose-splatter check "
+            "says which are exchanged)."
         )
     return estimate_up(rig, np.array(path))
 
@@ -276,7 +278,9 @@ def follow(moments: HullMoments, smoothing: float) -> Track:
         signs = _choose_signs(axes, progress, moments.elongation[seen])
         directions = axes * signs[:, None] * moments.elongation[seen, None]
         if smoothing > 0:
-            directions = ndimage.gaussian_filter1d(directions, smoothing, axis=0, mode="nearest")
+            directions = scipy.ndimage.gaussian_filter1d(
+                directions, smoothing, axis=0, mode="nearest"
+            )
         angles[seen] = np.arctan2(directions[:, 1], directions[:, 0])
     return Track(moments.visible, moments.center, angles, moments.cov, moments.radii, moments.spans)
 

@@ -114,10 +114,11 @@ def train(
             rehearsal = None
             if config.rehearse_after is not None and run.epoch >= config.rehearse_after:
                 rehearsal = Rehearsal(run.model, recordings, augmentation, config.seed, run.epoch)
-            batches = _Timed(_rehearsed(_loader(training, config, shuffled), rehearsal))
-            rows = list(_train_epoch(run, batches, config, weights, bar))
+            batches = _Timed(_loader(training, config, shuffled))
+            rows = list(_train_epoch(run, _rehearsed(batches, rehearsal), config, weights, bar))
             waiting = batches.waited / (time.monotonic() - started)
             losses = team.mean(rows, list(rows[0]))
+            rehearsal_loss = losses.pop("rehearsal", math.nan)
             mine = range(team.rank, len(validation), team.size)
             rows = list(_validate(run, _loader(validation, config, mine), config, weights, bar))
             valid = team.mean(rows, list(losses))
@@ -127,6 +128,7 @@ def train(
                 "resumed": int(run.epoch == run.resumed_at),
                 **{f"train_{name}": value for name, value in losses.items()},
                 **{f"valid_{name}": value for name, value in valid.items()},
+                "rehearsal_loss": rehearsal_loss,
                 "learning_rate": float(run.scheduler.get_last_lr()[0]),
                 "seconds": time.monotonic() - started,
                 "waiting": waiting,
@@ -320,7 +322,8 @@ def _train_epoch(
     for batch, rehearsed in batches:
         values = _step(run, batch, config, weights, "loss")
         if rehearsed is not None:
-            _step(run, rehearsed, config, SILHOUETTES, "rehearsal's loss")
+            after = _step(run, rehearsed, config, SILHOUETTES, "rehearsal's loss")
+            values["rehearsal"] = after["loss"]
         run.scheduler.step()
         bar.advance(f"loss {values['loss']:.4f}", run.team.size)
         yield values

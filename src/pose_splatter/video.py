@@ -1,10 +1,11 @@
 """Decoding of synchronised videos and mask videos, any range of frames."""
 
 import logging
-from bisect import bisect_right
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,13 +20,14 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.files import load_json, save_json
+from pose_splatter.files import load_json, load_npz, save_json, save_npz
 
 T = TypeVar("T")
 CUT_TAIL = 5  # frames by which a camera may stop earlier than the others, at most
 LATE = 1.5  # intervals between frames after which a frame is late: one or more were dropped
 SAME_RATE = 0.01  # relative difference
 FEWEST_FRAMES = 3  # one each to train, validate and test
+NO_TIME = -(2**63)  # what FFmpeg calls a time that a file does not give
 
 # Files that hold video themselves. FFmpeg knows others too, texts among them, that name more files.
 OPENING = {
@@ -43,7 +45,7 @@ class VideoInfo:
 
     Width and height are those of the picture as players show it. `late` are the numbers of frames
     that come later than the rate says, `missing` the number of frames that the file lists and does
-    not hold, because it was cut off, `keys` the numbers of key frames, which are decoded alone.
+    not hold, because it was cut off.
     """
 
     path: Path
@@ -53,17 +55,12 @@ class VideoInfo:
     fps: float
     late: tuple[int, ...] = ()
     missing: int = 0
-    keys: tuple[int, ...] = (0,)
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video; whatever FFmpeg says on the way becomes one sentence."""
-    path = Path(path)
-    if not path.is_file():
-        raise PoseSplatterError(
-            f"{path}: no such video; correct the path pattern or the camera names in config."
-        )
+    path = _existing(path)
     try:
         # Said to be a file, or its name might be taken for that of a protocol.
         with av.open(f"file:{path}", options=OPENING) as container:
@@ -78,14 +75,126 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         ) from error
 
 
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise PoseSplatterError(
+            f"{path}: no such video; correct the path pattern or the camera names in config."
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """The time stamps of all frames, ascending, and the numbers of the key frames among them.
+
+    Frame n has the n-th smallest stamp, whatever the rate. Of a file that was cut off, only what
+    comes before the first missing frame; `missing` are the others.
+    """
+
+    times: Int[ndarray, " frame"]
+    keys: Int[ndarray, " key"]
+    missing: int = 0
+
+    @classmethod
+    def of(cls, path: str | Path, container: InputContainer, stream: VideoStream) -> "VideoIndex":
+        """Read through the file, decoding nothing."""
+        fields = array("q")  # a long recording has millions of packets
+        for packet in container.demux(stream):
+            if packet.size:
+                shown = NO_TIME if packet.pts is None else packet.pts
+                decoded = NO_TIME if packet.dts is None else packet.dts
+                flags = packet.is_keyframe, packet.is_discard, packet.is_corrupt
+                fields.extend((shown, decoded, *flags))
+        sent = np.frombuffer(fields, np.int64).reshape(-1, 5)
+        # Not shown are what an editor hid and what is left of the frame at which a file was cut.
+        pts, dts, is_key = sent[(sent[:, 3:] == 0).all(axis=1), :3].T
+        listed = stream.frames if "mp4" in container.format.name else 0
+        missing = max(listed - len(sent), 0) + int(sent[:, 4].sum())
+        if missing and len(dts) and dts[-1] != NO_TIME:
+            # Frames are sent in another order than shown, but none after its time.
+            whole = (pts != NO_TIME) & (pts <= dts[-1])
+            missing += int((~whole).sum())
+            pts, is_key = pts[whole], is_key[whole]
+        if (pts == NO_TIME).any():
+            raise PoseSplatterError(
+                f"{path}: the file does not say when its frames are shown; put it into one that "
+                "does: ffmpeg -i IN -c copy OUT.mp4."
+            )
+        order = pts.argsort(kind="stable")
+        times = pts[order]
+        if same := int((np.diff(times) == 0).sum()):
+            raise PoseSplatterError(
+                f"{path}: {same} of its {len(times)} frames have the time of another, so which "
+                "comes first is unknown; give each its own: "
+                "ffmpeg -i IN -vf setpts=N/FRAME_RATE/TB OUT."
+            )
+        keys = np.flatnonzero(is_key[order])
+        return cls(times, keys if len(keys) else np.zeros(1, int), missing)
+
+    def late(self) -> tuple[int, ...]:
+        """The numbers of the frames before which more than LATE usual intervals pass."""
+        intervals = np.diff(self.times)
+        if not len(intervals):
+            return ()
+        return tuple((1 + np.flatnonzero(intervals > LATE * np.median(intervals))).tolist())
+
+    def keys_alone(self, frames: Sequence[int]) -> bool:
+        """Whether of the file's frames key frames alone are asked for."""
+        return len(self.keys) < len(self.times) and bool(np.isin(frames, self.keys).all())
+
+    def key_frame(self, number: int) -> int:
+        """The key frame from which frame `number` can be decoded."""
+        return int(self.keys[max(int(np.searchsorted(self.keys, number, side="right")) - 1, 0)])
+
+    def number(self, time: int) -> int | None:
+        """The number of the frame with this time stamp, if it is one of the file's."""
+        place = int(np.searchsorted(self.times, time))
+        return place if place < len(self.times) and self.times[place] == time else None
+
+
+def index_of(path: str | Path) -> VideoIndex:
+    """The file's index, which a process looks up once, unless the file changes."""
+    stat = _existing(path).stat()
+    return _read_index(Path(path), (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@cache
+def _read_index(path: Path, version: tuple[int, ...]) -> VideoIndex:
+    with _opened(path) as (container, stream):
+        return VideoIndex.of(path, container, stream)
+
+
+def save_indexes(path: str | Path, videos: Sequence[str | Path]) -> None:
+    """Write the indexes of video files: `times0` and `keys0` of the first, and so on.
+
+    Times and keys are stored as differences, which compress well.
+    """
+    arrays: dict[str, ndarray | float] = {}
+    for n, index in enumerate(map(index_of, videos)):
+        arrays[f"times{n}"] = np.diff(index.times, prepend=0)
+        arrays[f"keys{n}"] = np.diff(index.keys, prepend=0)
+    save_npz(path, **arrays)
+
+
+def load_indexes(path: str | Path) -> list[VideoIndex]:
+    """Read what `save_indexes` wrote, in the files' order, but for what is `missing`."""
+    arrays = load_npz(path)
+    return [
+        VideoIndex(arrays[f"times{n}"].cumsum(), arrays[f"keys{n}"].cumsum())
+        for n in range(len(arrays) // 2)
+    ]
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Count the frames of a video and read its size; its first frame alone is decoded."""
+    index = index_of(path)
+    n_frames = len(index.times)
+    if n_frames == 0:
+        raise PoseSplatterError(f"{path}: the video has no frames; replace it.")
     with _opened(path) as (container, stream):
-        index = _FrameIndex.of(path, container, stream)
-        n_frames = len(index.times)
-        if n_frames == 0:
-            raise PoseSplatterError(f"{path}: the video has no frames; replace it.")
-        container.seek(index.times[0], stream=stream)
+        container.seek(int(index.times[0]), stream=stream)
+        stream.thread_count = 1  # several would decode frames ahead
         first = next(container.decode(stream), None)
         if first is None:
             raise PoseSplatterError(
@@ -108,8 +217,12 @@ def probe(path: str | Path) -> VideoInfo:
             float(rate),
             index.late(),
             index.missing,
-            tuple(index.keys),
         )
+
+
+def key_frames(path: str | Path) -> Int[ndarray, " key"]:
+    """The numbers of a video's key frames, which are decoded without others."""
+    return index_of(path).keys
 
 
 @dataclass(frozen=True)
@@ -283,24 +396,29 @@ def cheap_frames(path: str | Path, frames: Sequence[int], count: int) -> list[in
     A key frame is decoded without others. Those before frames that are spread evenly are enough
     where they are a third of `count`: many in a long video, unless it has few or they cluster.
     """
-    spaced = spread(frames, count)
-    info = probe(path)
-    places = np.searchsorted(info.keys, spaced, side="right") - 1
-    before = np.intersect1d(np.array(info.keys)[places.clip(0)], frames).tolist()
+    spaced, keys = spread(frames, count), key_frames(path)
+    places = np.searchsorted(keys, spaced, side="right") - 1
+    before = np.intersect1d(keys[places.clip(0)], frames).tolist()
     return before if 3 * len(before) >= count else spaced
 
 
 def read_frames(
-    path: str | Path, frames: Sequence[int], kind: Literal["rgb", "grey"] = "rgb"
+    path: str | Path,
+    frames: Sequence[int],
+    kind: Literal["rgb", "grey"] = "rgb",
+    index: VideoIndex | None = None,
 ) -> Iterator[UInt8[ndarray, "height width *channel"]]:
     """Yield the given frames (ascending numbers) of a video, RGB or luma alone, as players show it.
 
     Seeks to the key frame before a frame that is far ahead and decodes from there, so a chunk in
-    the middle of a long recording, or a sample of it, costs what it is. Raises PoseSplatterError
-    where the video ends or breaks before the last frame asked for.
+    the middle of a long recording, or a sample of it, costs what it is. Without its `index`, the
+    whole file is looked through first. Raises PoseSplatterError where the video ends or breaks
+    before the last frame asked for.
     """
+    index = index or index_of(path)
     with _opened(path) as (container, stream):
-        index = _FrameIndex.of(path, container, stream)
+        if index.keys_alone(frames):
+            stream.thread_count = 1  # several would decode frames ahead that are not asked for
         decoded: Iterator[VideoFrame] = iter(())
         reformatter = VideoReformatter()  # kept: setting one up costs more than a conversion
         position = len(index.times)
@@ -309,7 +427,7 @@ def read_frames(
             if (
                 not position < target or position + 1 < key
             ):  # a jump pays: decode from its key frame
-                container.seek(index.times[key], stream=stream)
+                container.seek(int(index.times[key]), stream=stream)
                 decoded, position = container.decode(stream), -1
             frame, position = _advance(decoded, index, position, target)
             if frame is None or position != target:
@@ -320,72 +438,15 @@ def read_frames(
             yield _to_array(frame, kind, reformatter)
 
 
-@dataclass(frozen=True)
-class _FrameIndex:
-    """Frame numbers and time stamps: frame n has the n-th smallest stamp, whatever the rate.
-
-    Of a file that was cut off, only what comes before the first missing frame; `missing` are the
-    others.
-    """
-
-    times: list[int]
-    numbers: dict[int, int]
-    keys: list[int]
-    missing: int
-
-    @classmethod
-    def of(cls, path: str | Path, container: InputContainer, stream: VideoStream) -> "_FrameIndex":
-        sent = [
-            (packet.pts, packet.is_keyframe, packet.dts, packet.is_discard, packet.is_corrupt)
-            for packet in container.demux(stream)
-            if packet.size
-        ]
-        # Not shown are what an editor hid and what is left of the frame at which a file was cut.
-        shown = [(pts, key, dts) for pts, key, dts, hidden, cut in sent if not (hidden or cut)]
-        listed = stream.frames if "mp4" in container.format.name else 0
-        missing = max(listed - len(sent), 0) + sum(frame[-1] for frame in sent)
-        if missing and shown and (last := shown[-1][2]) is not None:
-            # Frames are sent in another order than shown, but none after its time.
-            whole = [frame for frame in shown if frame[0] is not None and frame[0] <= last]
-            missing += len(shown) - len(whole)
-            shown = whole
-        times = [pts for pts, _, _ in shown if pts is not None]
-        if len(times) < len(shown):
-            raise PoseSplatterError(
-                f"{path}: the file does not say when its frames are shown; put it into one that "
-                "does: ffmpeg -i IN -c copy OUT.mp4."
-            )
-        times.sort()
-        numbers = dict(zip(times, range(len(times)), strict=True))
-        if same := len(times) - len(numbers):
-            raise PoseSplatterError(
-                f"{path}: {same} of its {len(times)} frames have the time of another, so which "
-                "comes first is unknown; give each its own: "
-                "ffmpeg -i IN -vf setpts=N/FRAME_RATE/TB OUT."
-            )
-        keys = sorted(numbers[pts] for pts, is_key, _ in shown if is_key and pts is not None)
-        return cls(times, numbers, keys or [0], missing)
-
-    def late(self) -> tuple[int, ...]:
-        """The numbers of the frames before which more than LATE usual intervals pass."""
-        intervals = np.diff(self.times)
-        if not len(intervals):
-            return ()
-        return tuple((1 + np.flatnonzero(intervals > LATE * np.median(intervals))).tolist())
-
-    def key_frame(self, number: int) -> int:
-        """The key frame from which frame `number` can be decoded."""
-        return self.keys[max(bisect_right(self.keys, number) - 1, 0)]
-
-
 def _advance(
-    decoded: Iterator[VideoFrame], index: _FrameIndex, position: int, target: int
+    decoded: Iterator[VideoFrame], index: VideoIndex, position: int, target: int
 ) -> tuple[VideoFrame | None, int]:
     """Decode on to frame `target`; the last frame got and its number, None where decoding ended."""
     frame = None
     try:
         while position < target and (frame := next(decoded, None)) is not None:
-            position = index.numbers.get(frame.pts or 0, position)
+            number = index.number(frame.pts or 0)
+            position = position if number is None else number
     except FFmpegError:
         return None, position
     return frame, position

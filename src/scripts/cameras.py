@@ -4,7 +4,7 @@ from pose_splatter.calibration import read_calibration
 from pose_splatter.cameras import save_cameras
 from pose_splatter.masks import check_masks
 from pose_splatter.progress import job
-from pose_splatter.video import describe_recording, save_description
+from pose_splatter.video import describe_recording, save_description, save_indexes
 
 with job(snakemake.log[0]):
     settings = snakemake.params.settings
@@ -23,3 +23,4 @@ with job(snakemake.log[0]):
     )
     save_cameras(snakemake.output.cameras, rig)
     save_description(snakemake.output.videos, description)
+    save_indexes(snakemake.output.index, [*snakemake.input.videos, *snakemake.input.masks])

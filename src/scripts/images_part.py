@@ -3,17 +3,25 @@
 from pose_splatter.cameras import load_cameras
 from pose_splatter.frames import CameraFiles, chunk_of, write_part
 from pose_splatter.progress import job
-from pose_splatter.video import load_description
+from pose_splatter.video import load_description, load_indexes
 
 with job(snakemake.log[0]):
-    rig = load_cameras(snakemake.input.cameras)
-    description = load_description(snakemake.input.videos)
     inputs = snakemake.input
-    files = zip(inputs.camera_videos, inputs.camera_masks, description.offsets, strict=True)
+    rig, description = load_cameras(inputs.cameras), load_description(inputs.videos)
+    indexes = [i for path in (inputs.index, *inputs.mask_indexes) for i in load_indexes(path)]
+    files = zip(
+        rig.names,
+        inputs.camera_videos,
+        inputs.camera_masks,
+        description.offsets,
+        indexes[: len(rig)],
+        indexes[len(rig) :],
+        strict=True,
+    )
     write_part(
         snakemake.output[0],
         rig,
-        [CameraFiles(name, *of_camera) for name, of_camera in zip(rig.names, files, strict=True)],
+        [CameraFiles(*of_camera) for of_camera in files],
         chunk_of(description.source_frames, snakemake.wildcards.scatteritem),
         snakemake.params.settings["downsample"],
         recording=snakemake.wildcards.recording,

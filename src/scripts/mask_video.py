@@ -3,7 +3,7 @@
 from pose_splatter.masks import read_masks, write_mask_video
 from pose_splatter.progress import job
 from pose_splatter.segmentation.recording import read_parts
-from pose_splatter.video import probe
+from pose_splatter.video import probe, save_indexes
 
 with job(snakemake.log[0]):
     settings, camera = snakemake.params.settings, snakemake.wildcards.camera
@@ -12,4 +12,5 @@ with job(snakemake.log[0]):
         masks = read_parts(snakemake.input.masks, settings["cameras"].index(camera), video)
     else:
         masks = read_masks(settings["masks"], camera, settings["cameras"], video)
-    write_mask_video(snakemake.output[0], masks, video)
+    write_mask_video(snakemake.output.masks, masks, video)
+    save_indexes(snakemake.output.index, [snakemake.output.masks])

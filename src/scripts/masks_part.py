@@ -6,7 +6,7 @@ from pose_splatter.progress import job
 from pose_splatter.segmentation.recording import make_segmenter, write_mask_part
 from pose_splatter.segmentation.vote import Vote
 from pose_splatter.synchronization import frames_with_masks
-from pose_splatter.video import load_description
+from pose_splatter.video import load_description, load_indexes
 
 with job(snakemake.log[0]):
     inputs, recording = snakemake.input, snakemake.params.recording
@@ -29,4 +29,5 @@ with job(snakemake.log[0]):
         description.offsets,
         frames,
         frames[part.start : part.stop],
+        load_indexes(inputs.index),
     )

@@ -297,8 +297,9 @@ class LoginNode:
         extra.write_text(yaml.safe_dump(overrides))
         command = [
             *(sys.executable, str(IMPATIENT), "--workflow-profile", "profiles/slurm"),
-            # One folder on one machine, of two processors.
-            *("--latency-wait", "5", "--set-threads", "train=2", "render_part=2"),
+            # One folder on one machine, of two processors. One thread, as in `Workspace.run`: with
+            # more, sums have other last bits.
+            *("--latency-wait", "5", "--set-threads", "train=1", "render_part=1"),
             *("--configfile", "config/config.yaml", str(SMALL), str(extra), "--", *targets),
         ]
         with self.output.open("w") as output:

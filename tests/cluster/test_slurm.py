@@ -26,7 +26,7 @@ ON_CPU_NODES = {
 }
 ON_GPU_NODES = {"train": 1, "render_part": 3}
 LOCAL = {"center_rotation", "crop", "metrics_test"}
-# Seconds after which a run hangs, or a moment does not come: several times what they take alone.
+# Seconds after which a run hangs, or a moment does not come: several times what they take.
 LIMIT, WAIT = 900.0, 180.0
 
 

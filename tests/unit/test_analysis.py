@@ -272,7 +272,8 @@ def log() -> pd.DataFrame:
         for part, curve in curves.items()
         for term, scale in (("loss", 1), ("iou", 2), ("image", 3))
     }
-    return pd.DataFrame({"epoch": range(4), **terms, "learning_rate": 0.1})
+    constant = {"rehearsal_loss": np.nan, "learning_rate": 0.1}
+    return pd.DataFrame({"epoch": range(4), **terms, **constant})
 
 
 def test_training_curves_are_those_of_the_log(log):
@@ -296,7 +297,17 @@ def test_training_curves_mark_where_training_was_resumed(log):
     ]
 
 
+def test_training_curves_show_rehearsals_beside_silhouettes(log):
+    rehearsals = [np.nan, 3.0, 2.0, 1.0]
+    figure = plot_training(log.assign(resumed=0, rehearsal_loss=rehearsals))
+    lines = [{line.get_label(): line for line in axis.get_lines()} for axis in figure.axes]
+    np.testing.assert_array_equal(lines[1]["rehearsals"].get_ydata(), rehearsals)
+    assert not any("rehearsals" in each for each in (lines[0], *lines[2:]))
+    assert "rehearsals" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_training_curves_of_one_run(log):
     figure = plot_training(log.assign(resumed=0))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "resumed" not in labels
+    assert "rehearsals" not in labels

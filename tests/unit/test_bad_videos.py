@@ -1,4 +1,4 @@
-"""Bad videos and paths: one sentence with the file and the fix, nothing left, nothing executed.
+"""Bad recordings and paths: one sentence with file and fix, nothing left, nothing executed.
 
 Every row runs the scripts of the rules `cameras` and `images_part`, as Snakemake does, on a
 recording of which one thing was spoilt.
@@ -16,12 +16,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import h5py
 import numpy as np
 import pytest
 
-from ..conftest import write_video
+from pose_splatter import video
+from pose_splatter.video import read_frames
+
+from ..conftest import Trap, write_video
 
 ROOT = Path(__file__).parents[2]
+OF_CAMERAS = {"cameras.h5", "videos.json", "video_index.npz"}  # what the first script writes
 PROGRAM = """
 import pickle, runpy, sys
 from pathlib import Path
@@ -51,7 +56,11 @@ class Recording:
 
     def jobs(self) -> list[tuple[str, SimpleNamespace]]:
         """The two scripts, and what Snakemake would give them."""
-        cameras = {"cameras": self.output / "cameras.h5", "videos": self.output / "videos.json"}
+        cameras = {
+            "cameras": self.output / "cameras.h5",
+            "videos": self.output / "videos.json",
+            "index": self.output / "video_index.npz",
+        }
         videos, masks = (
             [str(self.path(pattern, camera)) for camera in self.settings["cameras"]]
             for pattern in (self.video, self.mask)
@@ -68,6 +77,7 @@ class Recording:
                 **{key: str(path) for key, path in cameras.items()},
                 camera_videos=videos,
                 camera_masks=masks,
+                mask_indexes=[],
             ),
             output=[str(self.output / "images.1-of-1.h5")],
             wildcards=SimpleNamespace(scatteritem="1-of-1", recording="demo"),
@@ -120,7 +130,7 @@ def check(recording: Recording, words: list[str], result: tuple[int, str]) -> No
     assert all(word in sentence for word in words), sentence
     assert "Traceback" not in logged
     # What was made before the mistake showed may stay: it is whole, and not made of the bad file.
-    assert recording.made() <= {"cameras.h5", "videos.json"}
+    assert recording.made() <= OF_CAMERAS
 
 
 # --- files that are no good ----------------------------------------------------------------------
@@ -298,7 +308,81 @@ def offsets_that_leave_nothing(recording):
     recording.settings["frame_offsets"] = {"2": 29}
 
 
+# --- calibrations, and what they are to fit -------------------------------------------------------
+
+
+def change_calibration(recording, name, place, change):
+    with h5py.File(recording.settings["calibration"], "r+") as file:
+        values = file[f"camera_parameters/{name}"]
+        changed = values[...]
+        changed[place] = change(changed[place])
+        values[...] = changed
+
+
+def nan_in_a_matrix(recording):
+    change_calibration(recording, "intrinsic", (2, 0, 0), lambda _: np.nan)
+
+
+def rotation_that_is_none(recording):
+    change_calibration(recording, "rotation", 2, lambda rotation: 1.1 * rotation)
+
+
+def mirrored_rig(recording):
+    change_calibration(recording, "rotation", (slice(None), 0), np.negative)
+
+
+def metres_among_millimetres(recording):
+    change_calibration(recording, "translation", 2, lambda translation: translation / 1000)
+
+
+def calibrated_on_its_side(recording):
+    """The principal point is where that of a picture of swapped width and height is."""
+    middle = [59.5, 79.5]
+    change_calibration(recording, "intrinsic", (slice(None), [0, 1], [2, 2]), lambda _: middle)
+
+
+def pickle_that_runs_code(recording):
+    path = recording.files / "new_cam.pkl"
+    path.write_bytes(pickle.dumps([dict.fromkeys("KRT", Trap(Path("hacked")))]))
+    recording.settings["calibration"] = str(path)
+
+
+def yaml_with_a_tag(recording):
+    path = recording.files / "rig.yaml"
+    path.write_text("%YAML:1.0\n---\nK: !!python/object/apply:os.mkdir ['hacked']\n")
+    recording.settings["calibration"] = str(path)
+
+
+def masks_of(recording, change):
+    """Masks of one camera, all frames changed."""
+    path = recording.path(recording.mask)
+    masks = np.stack(list(read_frames(path, range(30), "grey")))
+    write_video(path, change(np.where(masks >= 128, 255, 0).astype(np.uint8)))
+
+
+def masks_inverted(recording):
+    masks_of(recording, lambda masks: 255 - masks)
+
+
+def masks_all_on(recording):
+    masks_of(recording, lambda masks: np.full_like(masks, 255))
+
+
+def masks_all_off(recording):
+    masks_of(recording, np.zeros_like)
+
+
 TABLE = [
+    (nan_in_a_matrix, ["calibration.h5", "camera 2", "NaN", "calibrate it again"]),
+    (rotation_that_is_none, ["calibration.h5", "camera 2", "orthonormal", "calibrate it again"]),
+    (mirrored_rig, ["calibration.h5", "camera 0", "mirrored", "flip one axis"]),
+    (metres_among_millimetres, ["calibration.h5", "camera 2", "write all translations in one"]),
+    (calibrated_on_its_side, ["calibration.h5", "width and height are swapped", "turn the videos"]),
+    (pickle_that_runs_code, ["new_cam.pkl", "nothing in it was run"]),
+    (yaml_with_a_tag, ["rig.yaml", "nothing in it was run", "remove the tag"]),
+    (masks_inverted, ["mask2.mp4", "is inverted", "negate the masks"]),
+    (masks_all_on, ["mask2.mp4", "white all over", "make masks"]),
+    (masks_all_off, ["mask2.mp4", "black in all frames", "make the masks again"]),
     (truncated, ["video2.mp4", "cannot read the video", "copy or encode it again"]),
     (truncated_after_its_list, ["video2.mp4", "is cut off", "cut all cameras to the same"]),
     (damaged, ["video2.mp4", "frame", "cannot be decoded", "copy or encode the video again"]),
@@ -337,6 +421,40 @@ def test_bad_videos(recording, spoil, words):
     check(recording, words, recording.run())
 
 
+def test_parts_do_not_look_through_whole_files(recording, monkeypatch):
+    """Videos of many hours take minutes to: it is done once, by the first script."""
+    (first, one), (second, two) = recording.jobs()
+    runpy.run_path(first, init_globals={"snakemake": one})
+    monkeypatch.setattr(video, "index_of", None)
+    runpy.run_path(second, init_globals={"snakemake": two})
+    assert recording.made() == {*OF_CAMERAS, "images.1-of-1.h5"}
+
+
+# Bad input that this table cannot hold, and where it is tested.
+ELSEWHERE = {
+    "grey, 16 bits, alpha, odd sizes of all cameras: read as they are": (
+        "unit/test_video.py",
+        "test_any_pixel_format_is_read_as_eight_bits",
+    ),
+    "cameras in another order": ("unit/test_checkup.py", "test_cameras_in_another_order"),
+    "videos exchanged": ("unit/test_checkup.py", "test_videos_of_two_cameras_exchanged"),
+    "a mirrored world": ("unit/test_checkup.py", "test_a_mirrored_calibration"),
+    "millimetres among metres": ("unit/test_checkup.py", "test_millimetres_among_metres"),
+    "a checkpoint that runs code": ("unit/test_security.py", "test_no_code_in_a_file_is_run"),
+    "a name with ..": ("workflow/test_workflow.py", "test_a_recordings_name_is_no_path"),
+    "configurations": (
+        "workflow/test_workflow.py",
+        "test_bad_input_is_one_sentence_and_leaves_nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_what_is_tested_elsewhere_is(kind):
+    file, name = ELSEWHERE[kind]
+    assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text()
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 NAMES = [
@@ -368,7 +486,7 @@ def test_names_are_names_and_nothing_else(recording, name):
     shutil.copy(folder / "video1.mp4", folder / "video2.mp4")
     code, logged = recording.run()
     assert code == 0, logged
-    assert recording.made() == {"cameras.h5", "videos.json", "images.1-of-1.h5"}
+    assert recording.made() == {*OF_CAMERAS, "images.1-of-1.h5"}
 
 
 def test_a_relative_name_that_looks_like_a_protocol(recording):

@@ -30,7 +30,7 @@ from pose_splatter.cameras import (
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.paths import files_of
 
-from ..conftest import look_at, ring_rig
+from ..conftest import Trap, look_at, ring_rig
 
 DATA = Path(__file__).parents[1] / "data/calibration"
 SIZE = (160, 120)
@@ -416,13 +416,25 @@ def test_content_tells_the_format_and_names_find_the_cameras(tmp_path, write):
     np.testing.assert_array_equal(rig.viewmats, whole.viewmats[[3, 0, 2]])
 
 
+def test_the_originals_own_layout_has_no_distortion(tmp_path):
+    path = write_hdf5(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["camera_parameters/distortion"]
+    rig = read(path)
+    for camera in range(len(rig)):
+        seen = POINTS @ R[camera].T + T[camera]
+        expected = (seen @ K[camera].T)[:, :2] / seen[:, 2:] + 0.5
+        np.testing.assert_allclose(video_pixels(rig, camera, POINTS), expected, atol=1e-3)
+
+
 # --- real files --------------------------------------------------------------------------------
 
 
-def test_label3d_labels_fall_where_they_were_clicked():
+def test_label3d_labels_fall_where_they_were_clicked(tmp_path):
     """The real mouse: 3D labels against the 2D labels that Label3D kept of all six cameras."""
     names = tuple(f"Camera{number}" for number in range(1, 7))
     rig = read_calibration(DATA / "dannce_label3d.mat", names, 1152, 1024)
+    rig = through_file(rig, tmp_path)
     labels = loadmat(DATA / "dannce_label3d.mat", simplify_cells=True)["labelData"]
     for camera, label in enumerate(labels):
         points, pixels = label["data_3d"].reshape(-1, 3), label["data_2d"].reshape(-1, 2)
@@ -432,11 +444,13 @@ def test_label3d_labels_fall_where_they_were_clicked():
         np.testing.assert_allclose(there, pixels[seen], atol=1e-3)
 
 
-def test_qualisys_and_what_pose2sim_makes_of_it_are_one_rig():
+def test_qualisys_and_what_pose2sim_makes_of_it_are_one_rig(tmp_path):
     """But for the distortion, which Pose2Sim divides by 64, and metres."""
     names = ("cam01", "cam02", "cam03", "cam04")
-    ours = read_calibration(DATA / "pose2sim.qca.txt", names, 1088, 1920)
-    theirs = read_calibration(DATA / "pose2sim.toml", names, 1088, 1920)
+    ours, theirs = (
+        through_file(read_calibration(DATA / name, names, 1088, 1920), tmp_path)
+        for name in ("pose2sim.qca.txt", "pose2sim.toml")
+    )
     points = np.random.default_rng(0).uniform([-800, -800, 100], [800, 800, 1700], (30, 3))
     np.testing.assert_allclose(ours.project(points)[0], theirs.project(points / 1000)[0], atol=1e-3)
     np.testing.assert_allclose(ours.distortions, theirs.distortions * 64, rtol=1e-6)
@@ -620,7 +634,7 @@ def test_a_file_per_camera(tmp_path):
     for camera, name in enumerate(NAMES):
         savemat(tmp_path / f"hires_{name}_params.mat", matlab_params()[camera])
     pattern = tmp_path / "hires_{camera}_params.mat"
-    rig = read_calibration(pattern, NAMES, *SIZE)
+    rig = through_file(read_calibration(pattern, NAMES, *SIZE), tmp_path)
     for camera in range(len(rig)):
         seen = video_pixels(rig, camera, POINTS)
         np.testing.assert_allclose(seen, dannce_pixels(camera) + 0.5, atol=1e-3)
@@ -960,16 +974,6 @@ def cut(write):
     return spoil
 
 
-class Trap:
-    """Pickled, it is a call that makes a file when it is loaded."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
-
-
 def trap_pickle(folder: Path) -> Path:
     path = write_mammal(folder)
     path.write_bytes(pickle.dumps([{"K": K[0], "R": R[0], "T": Trap(folder / "ran")}]))
@@ -1064,7 +1068,10 @@ FILE_CASES = {
     "other HDF5": (other_hdf5, "camera_parameters lacks intrinsic, rotation, translation"),
     "HDF5 lacks arrays": (without_arrays, "lacks rotation, translation"),
     "HDF5 of uneven counts": (uneven_counts, "of 4, 4, 3 and 4 cameras"),
-    "a pickle that runs code": (trap_pickle, r"new_cam\.pkl: .*pathlib.*nothing in it was run"),
+    "a pickle that runs code": (
+        trap_pickle,
+        r"new_cam\.pkl: .*posix\.mkdir.*nothing in it was run",
+    ),
     "a YAML with a tag": (trap_yaml, r"rig\.yaml: the YAML has a tag .*nothing in it was run"),
     "a pickle of something else": (text("a.pkl", pickle.dumps([1, 2])), "no list of one dict"),
     "a pickle cut short": (cut(write_mammal), r"new_cam\.pkl: .*(damaged|cut short)"),

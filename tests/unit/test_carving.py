@@ -19,6 +19,7 @@ from pose_splatter.carving import (
     hull_silhouettes,
     index_projections,
     squared_depth,
+    voxels_of,
 )
 
 from ..conftest import ring_rig, silhouettes
@@ -40,6 +41,12 @@ def plain_counts(masks, rig, grid, center, angle):
     indices = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).reshape(-1, 3)
     points = grid.positions(indices) @ heading_rotation(angle).T + center
     return points_seen(masks, rig, points).reshape(grid.shape)
+
+
+def test_voxels_of_a_hull_are_argwheres():
+    hull = np.random.default_rng(0).random((5, 7, 3)) > 0.6
+    np.testing.assert_array_equal(voxels_of(hull), np.argwhere(hull))
+    assert voxels_of(np.zeros((2, 3, 4), bool)).shape == (0, 3)
 
 
 @settings(max_examples=15, deadline=None)

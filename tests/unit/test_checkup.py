@@ -183,6 +183,13 @@ def test_a_missing_file(workspace, monkeypatch):
     assert done.waiting == CHECKS[2:]
 
 
+def test_masks_of_one_file_for_all_cameras(workspace, monkeypatch):
+    """What is wrong with the path itself is a verdict too, and the rest waits."""
+    done, found = check(workspace, monkeypatch, masks="mask2.mp4")
+    expect(found, "files", "error", "mask2.mp4", "{camera}")
+    assert "videos" in done.waiting
+
+
 def test_a_file_that_is_no_video(workspace, monkeypatch):
     (workspace / "video2.mp4").write_text("no video")
     _, found = check(workspace, monkeypatch)
@@ -353,6 +360,7 @@ def test_cameras_in_another_order(workspace, monkeypatch):
     """By place: the calibration's third camera is then given the fifth one's video."""
     done, found = check(workspace, monkeypatch, cameras=["0", "1", "4", "3", "2", "5"])
     expect(found, "agreement", "error", "cameras 4 and 2 seem to be swapped")
+    assert done.failed
     assert "cameras: [0, 1, 2, 3, 4, 5]" in found["agreement"].fix
     assert "up" in done.waiting
     assert len(done.draw().axes) == 4 * 6 + 3  # frames in cameras, rig, path, colour bar

@@ -198,6 +198,24 @@ def test_a_config_that_cannot_be_read(tmp_path, content, words, capsys):
     assert message.count("\n") == 1
 
 
+@pytest.mark.parametrize("method", ["read_text", "iterdir"])
+def test_what_may_not_be_read_is_one_sentence(tmp_path, monkeypatch, capsys, method):
+    """As root may read everything, the refusal is made up."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("recordings: {}")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, method, refuse)
+    code = render(tmp_path) if method == "read_text" else main(["init", str(tmp_path)])
+    assert code == 1
+    message = capsys.readouterr().err
+    place = "config.yaml: cannot be read" if method == "read_text" else "cannot be looked into"
+    assert f"{place} (Permission denied); give yourself the right" in message
+    assert message.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("option", "kind"), [("experiment", "experiments"), ("recording", "record")]
 )

@@ -37,6 +37,28 @@ def test_experiments_override_defaults_key_by_key(config):
     assert settings["baseline"]["network"]["unets"] == 1
 
 
+def test_null_is_a_value_wherever_an_experiment_may_have_it(config):
+    """Laid over another value, that is: elsewhere, a key with nothing after it says nothing."""
+    schema = yaml.safe_load((ROOT / "config/schemas/experiment.schema.yaml").read_text())
+    groups = {"": schema["properties"]} | {
+        name: of["properties"] for name, of in schema["properties"].items() if "properties" in of
+    }
+    nullable = {
+        (group, key)
+        for group, keys in groups.items()
+        for key, of in keys.items()
+        if "null" in of.get("type", ())
+    }
+    assert nullable == {("", "init_from"), ("training", "rehearse_after")}
+    base = {"init_from": "baseline", "training": {"rehearse_after": 1}}
+    nothing = {"init_from": None, "training": {"rehearse_after": None}}
+    assert merge(base, nothing) == nothing
+    config["experiments"]["plain"] = {"training": {"rehearse_after": None}}
+    settings = resolved(config)["experiments"]
+    assert settings["plain"]["training"]["rehearse_after"] is None
+    assert settings["baseline"]["training"]["rehearse_after"] == 1
+
+
 def test_defaults_of_the_schema_fill_what_is_not_said(config):
     demo = config["recordings"]["demo"]
     for key in ("frames", "frame_offsets", "up", "empty_masks"):

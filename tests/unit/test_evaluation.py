@@ -182,8 +182,8 @@ def evaluated_in_parts(folder, recording, frames, count):
     return renders.read_bytes(), table, (folder / "cameras.csv").read_bytes()
 
 
-# Two of them hold no frame of the ten, and the third frame shows no animal.
-@pytest.mark.parametrize("count", [3, 12])
+# Of twelve, two hold no frame of the ten, and the third frame shows no animal.
+@pytest.mark.parametrize("count", [3, 8, 12])
 def test_renders_and_metrics_are_the_same_in_any_number_of_parts(tmp_path, count):
     recording, frames = balls_recording(np.arange(12), np.zeros(12)), range(2, 12)
     renders, table, cameras = evaluated_in_parts(tmp_path / "whole", recording, frames, 1)

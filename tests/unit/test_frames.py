@@ -93,17 +93,19 @@ def test_the_masks_box_is_averaged_as_the_whole_picture(rows, columns, share, do
     np.testing.assert_array_equal(small, expected)
 
 
-@pytest.mark.parametrize("downsample", [1, 3])
-def test_parts_gather_to_what_one_part_holds(tmp_path, small_recording, downsample):
+@pytest.mark.parametrize(("downsample", "count"), [(1, 3), (3, 8)])
+def test_parts_gather_to_what_one_part_holds(tmp_path, small_recording, downsample, count):
     rig = ring_rig()
     files = camera_files(small_recording, rig)
     frames = range(3, 27, 2)
-    write_part(tmp_path / "whole.h5", rig, files, frames, downsample, recording="balls", fps=30.0)
-    parts = [tmp_path / f"part{n}.h5" for n in range(3)]
+    write_part(tmp_path / "one.h5", rig, files, frames, downsample, recording="balls", fps=30.0)
+    gather_parts(tmp_path / "whole.h5", [tmp_path / "one.h5"])
+    parts = [tmp_path / f"part{n}.h5" for n in range(count)]
     for n, part in enumerate(parts):
-        chunk = chunk_of(frames, f"{n + 1}-of-3")
+        chunk = chunk_of(frames, f"{n + 1}-of-{count}")
         write_part(part, rig, files, chunk, downsample, recording="balls", fps=30.0)
     gather_parts(tmp_path / "images.h5", parts)
+    assert (tmp_path / "images.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     write_zarr(tmp_path / "images.zarr", tmp_path / "images.h5")
     store = FrameStore.open(tmp_path / "images.zarr")
     with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "images.h5") as gathered:

@@ -28,3 +28,19 @@ def test_torch_is_imported_only_where_it_is_needed():
         [sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_jobs_start_without_what_few_of_them_use():
+    """SSIM's libraries take as long to import as PyTorch: for trainings and tables that have it."""
+    program = ["import sys"]
+    for script in SCRIPTS:
+        if script.stem in ("train", "render_part", "metrics_part"):
+            program += imports(script)
+    program += [
+        "heavy = {'torchmetrics', 'matplotlib.pyplot', 'scipy.stats', 'scipy.signal'}",
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,7 +1,6 @@
 """Masks in every format that labs keep them in become the same mask videos; bad ones are named."""
 
 import json
-from dataclasses import replace
 
 import cv2
 import h5py
@@ -11,8 +10,9 @@ import zarr
 
 from pose_splatter import masks as masks_module
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.masks import as_mask, check_masks, find_masks, read_masks, write_mask_video
-from pose_splatter.video import VideoInfo, probe, read_frames
+from pose_splatter.masks import as_mask, check_masks, read_masks, write_mask_video
+from pose_splatter.paths import find_masks
+from pose_splatter.video import VideoInfo, key_frames, probe, read_frames
 
 from ..conftest import write_video
 
@@ -366,12 +366,12 @@ def test_few_frames_do_not_decide_on_masks(tmp_path, truth, monkeypatch):
     write_video(tmp_path / "inverted.mp4", inverted * np.uint8(255), gop=30)
     with pytest.raises(PoseSplatterError, match="it is inverted"):
         check_masks([tmp_path / "inverted.mp4"])
-    monkeypatch.setattr(masks_module, "probe", lambda path: replace(probe(path), keys=(0, 10)))
+    monkeypatch.setattr(masks_module, "key_frames", lambda path: np.array([0, 10]))
     with pytest.raises(PoseSplatterError, match="it is inverted"):
         check_masks([tmp_path / "inverted.mp4"])
     monkeypatch.undo()
     gaps = np.zeros((30, 96, 128), np.uint8)  # grey, so that the encoder sees no cuts
     gaps[:, 40:46, 60:66] = np.where(np.arange(30) % 5 > 0, 140, 110)[:, None, None]
     write_video(tmp_path / "gaps.mp4", gaps, gop=5)
-    assert probe(tmp_path / "gaps.mp4").keys == tuple(range(0, 30, 5))
+    assert key_frames(tmp_path / "gaps.mp4").tolist() == [*range(0, 30, 5)]
     check_masks([tmp_path / "gaps.mp4"])

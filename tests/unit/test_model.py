@@ -90,6 +90,14 @@ def test_training_steps_lower_the_loss(batch):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+def test_what_has_no_weight_is_not_computed(batch):
+    rendering = forward(PoseSplatter(SMALL), batch)
+    whole = compute_losses(rendering, batch, LossWeights(image=0.5))
+    assert whole["loss"] == whole["iou"] + 0.5 * whole["image"]
+    silhouettes = compute_losses(rendering, batch, LossWeights(image=0.0))
+    assert silhouettes == {"loss": whole["iou"], "iou": whole["iou"]}
+
+
 def test_another_unit_of_length_changes_nothing(batch):
     """A calibration in metres instead of millimetres gives the same pictures."""
     torch.manual_seed(1)

@@ -26,8 +26,7 @@ def copy(tmp_path, monkeypatch):
 
 
 def version(script: str) -> str:
-    for cached in (provenance._tree, provenance._version, provenance._imported):
-        cached.cache_clear()
+    provenance._read.cache_clear()
     return code_version(SCRIPTS / f"{script}.py")
 
 
@@ -42,6 +41,27 @@ def test_comments_and_docstrings_do_not_count(copy):
     edit(copy / "volume.py", '"""', '"""Reworded. ')
     edit(copy / "volume.py", "CROP_MULTIPLE = 16", "# why\nCROP_MULTIPLE    =  16")
     assert version("crop") == before
+
+
+NESTED = """
+class Seldom:
+    def used(self):
+        'As it is said now.'
+        try:
+            from pose_splatter.starter import config_text
+        except ImportError:
+            pass
+"""
+
+
+def test_what_stands_within_functions_is_found(copy):
+    with (copy / "carving.py").open("a") as file:
+        file.write(NESTED)
+    before = version("crop")
+    edit(copy / "carving.py", "As it is said now.", "In other words.")
+    assert version("crop") == before
+    edit(copy / "starter.py", "import re", "import re\nX = 1")
+    assert version("crop") != before
 
 
 def test_code_counts_for_the_jobs_that_run_it(copy):

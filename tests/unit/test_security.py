@@ -33,6 +33,8 @@ from pose_splatter.training import ALONE, TrainingConfig, _Run
 from pose_splatter.video import VideoInfo
 from pose_splatter.viewer import _scene_server, open_server
 
+from ..conftest import Trap
+
 ROOT = Path(__file__).parents[2]
 PROMISES = {
     "no code in a file is run": [
@@ -75,16 +77,6 @@ def test_every_promise_is_tested_where_it_is_said_to_be(promise):
 
 
 # --- no code in a file is run ------------------------------------------------------------------
-
-
-class Trap:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
 
 
 def save_arrays(path: Path, trap: Trap, *names: str) -> None:

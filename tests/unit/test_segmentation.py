@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pose_splatter import video
 from pose_splatter.cameras import filmed_pixels
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.segmentation.background import (
@@ -36,7 +37,7 @@ from pose_splatter.segmentation.recording import (
     write_mask_part,
 )
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.video import VideoInfo
+from pose_splatter.video import VideoInfo, index_of
 
 from ..conftest import ring_rig, silhouettes, walking_balls, write_video
 
@@ -267,10 +268,11 @@ def test_parts_are_cleaned_in_time_across_their_ends(tmp_path):
     write_video(tmp_path / "v.mp4", pictures)
     parts = [tmp_path / "first.h5", tmp_path / "second.h5"]
     for part, frames in zip(parts, (range(6), range(6, 12)), strict=True):
-        write_mask_part(part, [tmp_path / "v.mp4"], bright, None, [0], range(12), frames)
-    video = VideoInfo(tmp_path / "v.mp4", 12, WIDTH, HEIGHT, 30.0)
+        files, index = (part, [tmp_path / "v.mp4"]), [index_of(tmp_path / "v.mp4")]
+        write_mask_part(*files, bright, None, [0], range(12), frames, index)
+    info = VideoInfo(tmp_path / "v.mp4", 12, WIDTH, HEIGHT, 30.0)
     pictures[flash] = 0
-    np.testing.assert_array_equal(list(read_parts(parts, 0, video)), pictures[..., 0] > 0)
+    np.testing.assert_array_equal(list(read_parts(parts, 0, info)), pictures[..., 0] > 0)
 
 
 def bright(pictures) -> np.ndarray:
@@ -490,7 +492,7 @@ def test_weights_that_are_missing_or_no_network(tmp_path):
 # --- recordings --------------------------------------------------------------------------------
 
 
-def test_parts_make_the_masks_of_the_whole(tmp_path):
+def test_parts_make_the_masks_of_the_whole(tmp_path, monkeypatch):
     """However a recording is cut, and also where only every second frame is used."""
     pictures, truth = scene(path(24))
     write_video(tmp_path / "v.mp4", pictures, crf=8)
@@ -500,19 +502,21 @@ def test_parts_make_the_masks_of_the_whole(tmp_path):
     save_floor(tmp_path / "f.npz", None)
     files = [tmp_path / "m.npz"], tmp_path / "f.npz", ""
     segmenter = make_segmenter(ring_rig(1), [0], "background", 5.0, 0.35, *files)
-    frames, made = range(2, 24, 2), []
+    frames, made, index = range(2, 24, 2), [], [index_of(tmp_path / "v.mp4")]
+    monkeypatch.setattr(video, "index_of", None)  # the file is not looked through once more
     for cuts in ([2, 24], [2, 10, 24]):
         parts = []
         for start, stop in pairwise(cuts):
             parts.append(tmp_path / f"{start}-{stop}.h5")
             part = range(start, stop, 2)
-            write_mask_part(parts[-1], [tmp_path / "v.mp4"], segmenter, None, [0], frames, part)
-        video = VideoInfo(tmp_path / "v.mp4", 24, WIDTH, HEIGHT, 30.0)
-        made.append(np.stack(list(read_parts(parts, 0, video))))
+            files = parts[-1], [tmp_path / "v.mp4"]
+            write_mask_part(*files, segmenter, None, [0], frames, part, index)
+        info = VideoInfo(tmp_path / "v.mp4", 24, WIDTH, HEIGHT, 30.0)
+        made.append(np.stack(list(read_parts(parts, 0, info))))
     assert np.array_equal(*made)
     shifted, part = tmp_path / "shifted.h5", range(2, 20, 2)
-    write_mask_part(shifted, [tmp_path / "v.mp4"], segmenter, None, [2], part, part)
-    late = np.stack(list(read_parts([shifted], 0, video)))
+    write_mask_part(shifted, [tmp_path / "v.mp4"], segmenter, None, [2], part, part, index)
+    late = np.stack(list(read_parts([shifted], 0, info)))
     np.testing.assert_array_equal(late[6:20], made[0][6:20])
     assert not late[:4].any(), "the camera's frame 4 is the recording's frame 2"
     assert not made[0][[0, 1, 3, 23]].any(), "frames that are not used are black"

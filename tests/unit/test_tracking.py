@@ -8,7 +8,7 @@ import zarr
 
 from pose_splatter.cameras import rotation_to_z
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.frames import FrameStore, mask_middles
+from pose_splatter.frames import FrameStore, chunk_of, mask_middles
 from pose_splatter.tracking import (
     HullMoments,
     _largest_component,
@@ -25,8 +25,17 @@ from pose_splatter.tracking import (
     tracking_grid,
 )
 from pose_splatter.video import read_frames
+from pose_splatter.volume import (
+    HullSum,
+    load_hull_sum,
+    make_crop,
+    save_crop,
+    save_hull_sum,
+    save_volume_sum,
+    sum_hulls,
+)
 
-from ..conftest import ring_rig, silhouettes, walking_balls, write_video
+from ..conftest import balls_recording, ring_rig, silhouettes, walking_balls, write_video
 
 
 def body_with_tail(angle: float, bend: float) -> tuple[np.ndarray, np.ndarray]:
@@ -211,6 +220,35 @@ def test_files_round_trip(tmp_path):
     with np.load(tmp_path / "center_rotation.npz") as arrays:
         assert {"centers", "angles", "covs"} <= set(arrays)
     assert len(animal) == 6
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_tracks_and_crops_are_the_same_in_any_number_of_parts(tmp_path, count):
+    """The third frame shows no animal, and with eight parts some hold one frame."""
+    recording = balls_recording(np.arange(12), np.zeros(12))
+
+    def measured(n_parts: int) -> tuple[bytes, bytes, bytes]:
+        folder = tmp_path / str(n_parts)
+        folder.mkdir()
+        of_recording = recording.store, recording.rig, list(recording.observed)
+        names = [f"{part + 1}-of-{n_parts}" for part in range(n_parts)]
+        for name in names:
+            moments = measure_frames(*of_recording, chunk_of(range(12), name), 32)
+            save_moments(folder / f"moments.{name}.npz", moments)
+        moments = [load_moments(folder / f"moments.{name}.npz") for name in names]
+        save_track(folder / "track.npz", follow(HullMoments.concatenate(moments), 1.5))
+        animal = load_track(folder / "track.npz")
+        for name in names:
+            part = chunk_of(range(9), name)
+            total = sum_hulls(*of_recording, animal, part, 32, 150.0, (75.0, 75.0))
+            save_hull_sum(folder / f"sum.{name}.npz", total)
+        total = HullSum.add(load_hull_sum(folder / f"sum.{name}.npz") for name in names)
+        save_volume_sum(folder / "volume_sum.npy", total)
+        save_crop(folder / "crop.json", make_crop(total, 0.999, "auto"))
+        files = [folder / name for name in ("track.npz", "volume_sum.npy", "crop.json")]
+        return tuple(path.read_bytes() for path in files)
+
+    assert measured(count) == measured(1)
 
 
 def test_up_from_mask_videos_of_a_tilted_rig(tmp_path):

@@ -1,6 +1,5 @@
 """Training: the same twice, the same after a kill, and an end with a name where the loss breaks."""
 
-import time
 from dataclasses import replace
 
 import h5py
@@ -132,6 +131,8 @@ def test_rehearsals_change_the_model_and_go_on_after_a_kill(tmp_path, recording,
     whole = tmp_path / "whole", run(tmp_path / "whole", recording, config).drop(columns="resumed")
     pd.testing.assert_frame_equal(whole[1][:1], without[:1].drop(columns="resumed"))
     assert not np.isclose(whole[1]["valid_loss"][1:], without["valid_loss"][1:]).any()
+    assert without["rehearsal_loss"].isna().all()
+    assert list(whole[1]["rehearsal_loss"].isna()) == [True, False, False]
     run_and_die(monkeypatch, tmp_path / "killed", recording, config)
     again = run(tmp_path / "killed", recording, config)
     assert list(again.pop("resumed")) == [0, 0, 1]
@@ -156,16 +157,55 @@ def test_the_log_says_how_long_it_waited(tmp_path, recording):
     assert (waiting < 1).all()
 
 
-def test_waiting_for_data_is_told_from_computing():
+class Clock:
+    """Time that passes only where a test lets it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(training, "time", clock)
+    return clock
+
+
+def test_rehearsing_is_not_waiting(tmp_path, recording, monkeypatch, clock):
+    def slowly(self, batch):
+        clock.now += 100
+        return batch
+
+    monkeypatch.setattr(training.Rehearsal, "__call__", slowly)
+    run(tmp_path, recording, replace(CONFIG, epochs=1, rehearse_after=0))
+    log = pd.read_csv(tmp_path / "training_log.csv")
+    assert list(log["waiting"]) == [0]
+    assert list(log["seconds"]) == [500], "five frames, of which one is empty"
+
+
+def test_waiting_for_data_is_told_from_computing(clock):
     def slow():
         for number in range(3):
-            time.sleep(0.2)
+            clock.now += 2
             yield number
 
     batches = training._Timed(slow())
     for _ in batches:
-        time.sleep(0.5)
-    assert 0.6 <= batches.waited < 1.5
+        clock.now += 5
+    assert batches.waited == 6
+
+
+def test_rehearsals_are_steps_by_silhouettes_alone(tmp_path, recording, monkeypatch):
+    """What is rehearsed are the frames themselves, and no step changes the model."""
+    monkeypatch.setattr(training.Rehearsal, "__call__", lambda self, batch: batch)
+    log = run(tmp_path, recording, replace(CONFIG, learning_rate=0.0, rehearse_after=0))
+    pd.testing.assert_series_equal(
+        log["rehearsal_loss"], log["train_iou"], check_names=False, check_exact=True
+    )
+    assert (log["train_loss"] > log["train_iou"]).all()
 
 
 def test_the_best_validation_epoch_is_kept(tmp_path, recording, monkeypatch):

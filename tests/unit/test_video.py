@@ -1,6 +1,7 @@
 """Videos: exact frames wherever reading starts, and sentences for files that do not fit."""
 
 import logging
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,15 +11,21 @@ import numpy as np
 import pytest
 from av.container import InputContainer
 
+from pose_splatter import video
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.video import (
     RecordingDescription,
+    VideoIndex,
     cheap_frames,
     describe_recording,
+    index_of,
+    key_frames,
     load_description,
+    load_indexes,
     probe,
     read_frames,
     save_description,
+    save_indexes,
     shifted,
     spread,
 )
@@ -33,6 +40,15 @@ def counting(tmp_path_factory):
     levels = (4 * np.arange(50)).astype(np.uint8)
     write_video(path, np.broadcast_to(levels[:, None, None, None], (50, 48, 64, 3)))
     return path
+
+
+def test_key_frames_alone_are_told_from_others():
+    index = VideoIndex(times=np.arange(9), keys=np.array([0, 4, 8]))
+    assert index.keys_alone([0, 4])
+    assert not index.keys_alone([0, 1])
+    assert not index.keys_alone(range(9))
+    every = VideoIndex(times=np.arange(3), keys=np.arange(3))
+    assert not every.keys_alone([0, 1, 2]), "read one after the other, several threads pay"
 
 
 def test_probe_counts_frames(counting):
@@ -98,7 +114,11 @@ class Counted:
 def test_reading_costs_what_lies_between_a_key_frame_and_the_frame(
     counting, monkeypatch, frames, sought, decoded
 ):
-    """Key frames are every ten frames: what comes before the last of them is skipped."""
+    """Key frames are every ten frames: what comes before the last of them is skipped.
+
+    Which frame is where was looked up before, and is not again.
+    """
+    probe(counting)
     opened = []
 
     def open_counted(*args, **options):
@@ -109,6 +129,34 @@ def test_reading_costs_what_lies_between_a_key_frame_and_the_frame(
     monkeypatch.setattr(av, "open", open_counted)
     list(read_frames(counting, frames))
     assert [(file.sought, file.decoded) for file in opened] == [(sought, decoded)]
+
+
+def test_a_file_that_changes_is_looked_through_again(tmp_path):
+    """Even to one of the same size at the same time: another file has taken its place."""
+    for n_frames in (20, 30):
+        new = tmp_path / f"{n_frames}.mp4"
+        write_video(new, np.zeros((n_frames, 48, 64, 3), np.uint8))
+        new.write_bytes(new.read_bytes().ljust(9999, b"\0"))
+        os.utime(new, (0, 0))
+    for n_frames in (20, 30):
+        (tmp_path / f"{n_frames}.mp4").rename(tmp_path / "v.mp4")
+        assert (tmp_path / "v.mp4").stat().st_size == 9999
+        assert probe(tmp_path / "v.mp4").n_frames == n_frames
+        assert len(list(read_frames(tmp_path / "v.mp4", range(n_frames)))) == n_frames
+
+
+def test_indexes_are_saved_and_read_with(tmp_path, counting, monkeypatch):
+    """Also of a file with one key frame; a file whose index is given is not looked through."""
+    write_video(tmp_path / "other.mp4", np.zeros((20, 48, 64, 3), np.uint8), gop=20)
+    known = [index_of(path) for path in (counting, tmp_path / "other.mp4")]
+    save_indexes(tmp_path / "index.npz", [counting, tmp_path / "other.mp4"])
+    monkeypatch.setattr(video, "index_of", None)
+    loaded = load_indexes(tmp_path / "index.npz")
+    for ours, theirs in zip(loaded, known, strict=True):
+        np.testing.assert_array_equal(ours.times, theirs.times)
+        np.testing.assert_array_equal(ours.keys, theirs.keys)
+    (picture,) = read_frames(counting, [38], index=loaded[0])
+    assert abs(int(picture.mean()) - 4 * 38) <= 3
 
 
 def test_reading_past_the_end_names_the_frame(counting):
@@ -398,7 +446,7 @@ def test_frames_that_are_cheap_to_read(tmp_path):
     """Key frames where there are enough of them, spread evenly; else what is spread evenly."""
     pictures = np.full((60, 32, 48), 100, np.uint8)  # a cut would be a key frame too
     write_video(tmp_path / "v.mp4", pictures, gop=6)
-    assert probe(tmp_path / "v.mp4").keys == tuple(range(0, 60, 6))
+    assert key_frames(tmp_path / "v.mp4").tolist() == [*range(0, 60, 6)]
     assert cheap_frames(tmp_path / "v.mp4", range(60), 30) == [*range(0, 60, 6)]
     assert cheap_frames(tmp_path / "v.mp4", range(60), 31) == spread(range(60), 31)
     assert cheap_frames(tmp_path / "v.mp4", range(60), 4) == [0, 18, 36, 54]

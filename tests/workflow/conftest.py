@@ -1,20 +1,26 @@
 """Real Snakemake runs, each in a copy of the workflow of its own, on the demo made small."""
 
+import json
 import os
+import select
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).parent / "small.yaml"
 WORKFLOW = ("Snakefile", "rules", "src", "config", "profiles", "envs")
+LIMIT = 900  # seconds: a hang ends, a slow machine does not
 
 
 @dataclass
@@ -33,6 +39,42 @@ class Run:
         return {rule: int(count) for rule, count in rows if count.isdigit()}
 
 
+PLANNER = """
+import json, os, sys
+from snakemake.cli import main
+for line in sys.stdin:
+    folder, log, arguments = json.loads(line)
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    os.chdir(folder)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1), os.dup2(file, 2)
+    main(arguments)  # exits
+"""
+
+
+@cache
+def planner() -> subprocess.Popen:
+    """A process that has imported Snakemake, half of the time of a dry run, and forks for each."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", PLANNER]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+
+def plan(arguments: Sequence[str], folder: Path) -> Run:
+    """A dry run of Snakemake in a folder."""
+    process = planner()
+    with tempfile.NamedTemporaryFile("r") as log:
+        asked = json.dumps([str(folder), log.name, list(arguments)])
+        print(asked, file=process.stdin, flush=True)
+        answered, _, _ = select.select([process.stdout], [], [], LIMIT)
+        code = process.stdout.readline() if answered else ""
+        assert code, f"no end to a dry run:\n{log.read()}"
+        return Run(int(code), log.read())
+
+
 class Workspace:
     """A folder with the workflow and the demo's files in it, in which Snakemake runs."""
 
@@ -42,14 +84,14 @@ class Workspace:
     @classmethod
     def new(cls, folder: Path) -> "Workspace":
         for name in WORKFLOW:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy = copy_tree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
-        shutil.copytree(ROOT / "resources/demo", folder / "resources/demo")
+        copy_tree(ROOT / "resources/demo", folder / "resources/demo")
         return cls(folder)
 
     def copied(self, folder: Path) -> "Workspace":
         """The same, results and Snakemake's memory of them included, elsewhere."""
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        copy_tree(self.folder, folder)
         return Workspace(folder)
 
     def command(
@@ -63,6 +105,8 @@ class Workspace:
         extra.write_text(yaml.safe_dump(overrides or {}))
         return [
             *(sys.executable, "-m", "snakemake", "--cores", "2", *(["--dry-run"] if dry else [])),
+            # Two jobs of a thread each: most of a small job is its start, which takes one thread.
+            *("--max-threads", "1", "--resources", "gpu=2"),
             *options,
             *("--configfile", "config/config.yaml", str(SMALL), str(extra), "--", *targets),
         ]
@@ -79,13 +123,16 @@ class Workspace:
         options: Sequence[str] = (),
     ) -> Run:
         """Ask Snakemake for targets, everything by default, with `overrides` over the config."""
+        command = self.command(*targets, dry=dry, overrides=overrides, options=options)
+        if dry:
+            return plan(command[3:], self.folder)
         done = subprocess.run(
-            self.command(*targets, dry=dry, overrides=overrides, options=options),
+            command,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=400,
+            timeout=LIMIT,
             env=self.environment,
             check=False,
         )
@@ -114,13 +161,19 @@ class Workspace:
     def changed(self, name: str) -> Iterator[Path]:
         """A file or folder to change or delete for a while; put back as it was, times included."""
         path, kept = self.folder / name, self.folder / "kept"
-        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy = copy_tree if path.is_dir() else shutil.copy2
         copy(path, kept)
         try:
             yield path
         finally:
             remove(path)
             kept.rename(path)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Without the files that Numba and Python are just writing, which are gone a moment later."""
+    passing = shutil.ignore_patterns("*.tmp.*", "*.pyc.*")
+    shutil.copytree(source, target, ignore=passing, dirs_exist_ok=True)
 
 
 def remove(path: Path) -> None:
@@ -137,8 +190,19 @@ def workspace(tmp_path) -> Workspace:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workspace:
-    """A workspace in which everything has been made, of two experiments."""
-    workspace = Workspace.new(tmp_path_factory.mktemp("a finished run"))
-    run = workspace.run()
-    assert run.code == 0, run.output
-    return workspace
+    """A workspace in which everything has been made, of two experiments: once for all processes."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    made, unfinished = shared / "made once", shared / "being made"
+    with FileLock(shared / "made once.lock"):
+        if not made.exists():
+            remove(unfinished)
+            unfinished.mkdir()
+            making = Workspace.new(unfinished)
+            # In place of its copy, so that what Numba compiles lies beside what others copy.
+            remove(unfinished / "src")
+            (unfinished / "src").symlink_to(ROOT / "src")
+            run = making.run()
+            assert run.code == 0, run.output
+            unfinished.rename(made)
+    return Workspace(made).copied(tmp_path_factory.mktemp("a finished run"))

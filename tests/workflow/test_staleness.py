@@ -295,8 +295,8 @@ def test_more_epochs_go_on_where_training_ended(finished, tmp_path):
 
 def test_a_training_killed_at_any_moment_ends_the_same(finished, tmp_path):
     """SIGKILL to Snakemake and its job in the middle of training, then the same command again."""
-    target = "results/experiments/ablation/demo/metrics_test.csv"
-    overrides = {"defaults": {"training": {"epochs": 10, "learning_rate": 1e-3}}}
+    target = "results/experiments/ablation/checkpoint.pt"
+    overrides = {"defaults": {"training": {"epochs": 6, "learning_rate": 1e-3}}}
     whole = finished.copied(tmp_path / "whole")
     assert whole.run(target, overrides=overrides).code == 0
     killed = finished.copied(tmp_path / "killed")
@@ -326,10 +326,8 @@ def test_a_training_killed_at_any_moment_ends_the_same(finished, tmp_path):
     again = killed.run(target, overrides=overrides)
     assert again.code == 0, again.output
     assert "going on after epoch" in again.output
-    pd.testing.assert_frame_equal(
-        metrics(killed, "ablation"), metrics(whole, "ablation"), rtol=0, atol=1e-6
-    )
-    assert not (metrics(whole, "ablation")["iou"] == metrics(finished, "ablation")["iou"]).all()
+    end, other = ((each.folder / target).read_bytes() for each in (whole, finished))
+    assert (killed.folder / target).read_bytes() == end != other
 
 
 # --- what else experiments may be ----------------------------------------------------------------
@@ -373,6 +371,7 @@ def test_comparison_of_experiments(finished):
 def test_training_on_two_rigs_and_applying_to_a_third(workspace):
     """Six, five and four cameras of different sizes; the third rig was never trained on."""
     overrides = {
+        "chunks": 1,
         "recordings": workspace.with_rigs(),
         "presets": {"rigs": {"downsample": 2, "grid_size": 64}},
         "experiments": {
@@ -389,7 +388,6 @@ def test_training_on_two_rigs_and_applying_to_a_third(workspace):
     assert run.code == 0, run.output
     table = pd.read_csv(workspace.folder / target).set_index("camera")
     assert list(table.index[:4]) == list("0123")
-    # 0.90 and 0.71 after six epochs of few frames; the hull alone has 0.99 and 0.62. (After two,
-    # thin Gaussians have 0.55, the thinner the smaller the voxels.)
+    # 0.90 and 0.71 after six epochs of few frames; the hull alone has 0.99 and 0.62.
     assert table.loc["mean_observed", "iou"] > 0.85
     assert table.loc["mean_heldout", "iou"] > 0.65

@@ -8,8 +8,7 @@ from pose_splatter.calibration import read_calibration, read_cameras
 from pose_splatter.cameras import WORLD_AXES, CameraRig, undistortion_maps
 from pose_splatter.checkup.verdicts import Verdict, collected_log, from_error
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.masks import find_masks
-from pose_splatter.paths import CAMERA, files_of, with_camera
+from pose_splatter.paths import CAMERA, files_of, find_masks, with_camera
 from pose_splatter.video import RecordingDescription, describe_recording
 
 
@@ -39,6 +38,22 @@ def describe_config(recording: str, settings: Mapping[str, Any]) -> Verdict:
 
 def check_files(settings: Mapping[str, Any]) -> Verdict:
     """All that config names must be there."""
+    try:
+        wanted = _named_files(settings)
+    except PoseSplatterError as error:
+        return from_error("files", error)
+    missing = [(key, path) for key, path in wanted if not path.exists()]
+    if not missing:
+        return Verdict("files", "ok", f"all {len(wanted)} are there")
+    key, path = missing[0]
+    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return Verdict(
+        "files", "error", f"{path}: no such file{more}", f"correct {key} or cameras in config"
+    )
+
+
+def _named_files(settings: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """The files that config names, each with the key that does."""
     cameras = settings["cameras"]
     wanted = [("videos", with_camera(settings["videos"], camera)) for camera in cameras]
     if settings["masks"] != "auto":
@@ -48,14 +63,7 @@ def check_files(settings: Mapping[str, Any]) -> Verdict:
         wanted.append(("up", Path(settings["up"])))
     if (scene := settings["segmentation"]["empty_scene"]) and settings["masks"] == "auto":
         wanted += [("empty_scene", with_camera(scene, camera)) for camera in cameras]
-    missing = [(key, path) for key, path in wanted if not path.exists()]
-    if not missing:
-        return Verdict("files", "ok", f"all {len(wanted)} are there")
-    key, path = missing[0]
-    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return Verdict(
-        "files", "error", f"{path}: no such file{more}", f"correct {key} or cameras in config"
-    )
+    return wanted
 
 
 def _calibration_paths(settings: Mapping[str, Any]) -> list[Path]:

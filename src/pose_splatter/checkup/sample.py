@@ -14,8 +14,8 @@ from numpy import ndarray
 
 from pose_splatter.cameras import CameraRig, undistortion_maps
 from pose_splatter.frames import foreground, prepare_frame
-from pose_splatter.masks import border_of, find_masks, read_masks
-from pose_splatter.paths import with_camera
+from pose_splatter.masks import border_of, read_masks
+from pose_splatter.paths import find_masks, with_camera
 from pose_splatter.segmentation.foreground import ForegroundSettings, segment
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.recording import averaged, model_camera

@@ -25,8 +25,12 @@ from numba import njit
 
 # numpy's error model, as Python's ZeroDivisionError is an early exit that bars vectorisation.
 kernel = njit(cache=True, nogil=True, error_model="numpy")
-# A sum is vectorised only if its order is left free; on one machine it is always the same order.
-sum_kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+# A sum is vectorised only if its order is left free. Put into the kernel that calls it, it has one
+# order on one machine; a run that compiles the kernel and one that loads it from the cache would
+# else call two versions of it, which add up in different orders.
+sum_kernel = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}, forceinline=True
+)
 
 # Narrow, as one row fills a vector register; tall, as only the rows that a splat reaches cost time.
 # Powers of two, so that dividing a coordinate by them is exact.

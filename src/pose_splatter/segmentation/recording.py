@@ -33,7 +33,7 @@ from pose_splatter.segmentation.foreground import (
 )
 from pose_splatter.segmentation.network import SaliencyNetwork
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.video import VideoInfo, read_frames, shifted, spread
+from pose_splatter.video import VideoIndex, VideoInfo, read_frames, shifted, spread
 
 Pictures = Sequence[UInt8[ndarray, "height width 3"]]
 Segmenter = Callable[[Pictures], UInt8[ndarray, "camera height width"]]
@@ -147,12 +147,16 @@ def filmed_center(
 
 
 def read_together(
-    videos: Sequence[str | Path], frames: Sequence[int], offsets: Sequence[int]
+    videos: Sequence[str | Path],
+    frames: Sequence[int],
+    offsets: Sequence[int],
+    indexes: Sequence[VideoIndex] | None = None,
 ) -> Iterator[Pictures]:
     """Yield what all cameras took at one time, for some frames of a recording."""
+    known: Sequence[VideoIndex | None] = indexes or [None] * len(videos)
     streams = [
-        read_frames(video, shifted(frames, offset))
-        for video, offset in zip(videos, offsets, strict=True)
+        read_frames(video, shifted(frames, offset), index=index)
+        for video, offset, index in zip(videos, offsets, known, strict=True)
     ]
     return zip(*streams, strict=True)
 
@@ -187,10 +191,12 @@ def write_mask_part(
     offsets: Sequence[int],
     frames: Sequence[int],
     part: Sequence[int],
+    indexes: Sequence[VideoIndex],
 ) -> None:
     """Write the masks of `part`, a run of the recording's `frames`, as /masks (frame camera h w).
 
     /source_frames (frame camera) are their numbers in the cameras' videos, by their `offsets`.
+    `indexes` are the videos': of hours of frames, those of the part alone are read.
 
     One frame before and one after the part are looked at too, so that the masks are the same
     however the recording is cut into parts.
@@ -204,7 +210,7 @@ def write_mask_part(
     skipped = first - max(first - 1, 0)
     with create_h5(path) as store:
         store["source_frames"] = np.asarray(part, np.int64)[:, None] + np.asarray(offsets)
-        made = steady(map(segmenter, read_together(videos, wanted, offsets)))
+        made = steady(map(segmenter, read_together(videos, wanted, offsets, indexes)))
         for index, masks in track(enumerate(made, -skipped), "making masks", len(wanted)):
             if not 0 <= index < len(part):
                 continue

@@ -9,7 +9,7 @@ from .conftest import Workspace, remove
 
 pytestmark = pytest.mark.slow
 TRACK = "results/recordings/demo/default/center_rotation.npz"
-METRICS = "results/experiments/ablation/demo/metrics_test.csv"
+CHECKPOINT = "results/experiments/ablation/checkpoint.pt"
 REFUSAL = "Error: Directory cannot be locked."
 
 
@@ -35,28 +35,28 @@ def test_preprocessing_killed_and_started_again(finished, tmp_path):
 def test_a_second_snakemake_is_refused(finished, tmp_path):
     """The first goes on unharmed; what a killed one left of its lock is told how to be removed."""
     workspace = finished.copied(tmp_path)
-    first = workflow(workspace, METRICS)
-    remove((workspace.folder / METRICS).parents[1])
+    first = workflow(workspace, CHECKPOINT)
+    remove((workspace.folder / CHECKPOINT).parent)
     process = first.start()
     try:
         assert first.begun(process, ["train"]), first.log.read_text()
-        second = workspace.run(METRICS)
+        second = workspace.run(CHECKPOINT)
         assert second.code != 0
         assert REFUSAL in second.output
         assert "--unlock" in second.output
         assert process.wait(200) == 0, first.log.read_text()
-        assert (workspace.folder / METRICS).exists()
+        assert (workspace.folder / CHECKPOINT).exists()
         assert differing(workspace.folder, finished.folder) == []
-        remove((workspace.folder / METRICS).parents[1])
+        remove((workspace.folder / CHECKPOINT).parent)
         process = first.start()
         assert first.begun(process, ["train"]), first.log.read_text()
     finally:
         kill_group(process)
-    again = workspace.run(METRICS)
+    again = workspace.run(CHECKPOINT)
     assert again.code != 0
     assert REFUSAL in again.output
     first.unlock()
-    again = workspace.run(METRICS)
+    again = workspace.run(CHECKPOINT)
     assert again.code == 0, again.output
-    assert (workspace.folder / METRICS).exists()
+    assert (workspace.folder / CHECKPOINT).exists()
     assert differing(workspace.folder, finished.folder) == []

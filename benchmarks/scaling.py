@@ -7,9 +7,10 @@ A frame is one moment in all cameras. Costs are core-seconds (CPU time) of all j
 all frames of the recordings that it was run on, start of Python included; bytes are those of its
 outputs that are kept. What is made of the test part alone counts over all frames, too. Training
 counts by steps, in seconds of the machine that it ran on. All other stages look at some frames or
-at tables: they take about as long whatever a recording's length, count by job, and once a
-recording in a study. Jobs that are not divided into parts run one after the other at worst: the
-last column, in which `chunks` changes nothing. Prints Markdown.
+at tables: they take about as long whatever a recording's length, and count by recording. Jobs that
+are not divided into parts run one after the other at worst: the last column, in which `chunks`
+changes nothing. Studies are counted without what is only made when it is asked for, and, where it
+was measured, with it. Prints Markdown.
 """
 
 import argparse
@@ -48,7 +49,11 @@ STAGES = {
     "embedding_h5": ["experiments/*/*/embedding/*.h5"],
 }
 BY_STEPS = "train"
-BY_CAMERA = "mask_video"  # a job for each
+BY_CAMERA = {"mask_video", "background"}  # a job for each
+# Made only when asked for: masks of the videos alone, pose and appearance as numbers.
+MASKS = {"masks_part", "mask_video", "background", "floor"}
+EMBEDDING = {"features_part", "features", "transforms", "embedding", "embedding_h5"}
+OPTIONAL = MASKS | EMBEDDING | {"embedding_map", "embedding_page"}
 # Recordings, and frames of each.
 STUDIES = {
     "a 10-hour recording at 100 frames/s": (1, 10 * 3600 * 100),
@@ -58,16 +63,17 @@ STUDIES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage takes: jobs that were measured, and per frame core-seconds and bytes.
+    """What a stage takes: jobs that were measured, and core-seconds and bytes.
 
-    `whole` where a recording is one job, whatever its length.
+    They are those of a frame, or of a recording whatever its length. `whole` where a recording is
+    one job.
     """
 
     stage: str
     jobs: int
     seconds: float
-    bytes: float
-    whole: bool
+    bytes: float = 0.0
+    whole: bool = True
 
 
 def frame_counts(results: Path) -> dict[str, int]:
@@ -91,30 +97,35 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def cost(results: Path, stage: str, counts: dict[str, int]) -> Cost | None:
-    """The mean over the recordings (and presets or experiments) that a stage was run on."""
-    jobs = sorted(results.glob(f"benchmarks/{stage}/*.tsv"))
-    if not jobs:
-        return None
-    # Jobs are named by their wildcards; parts of one recording, and its cameras, are one run over
-    # its frames.
-    names = [job.stem.split(".")[:1] if stage == BY_CAMERA else job.stem.split(".") for job in jobs]
-    runs = {tuple(part for part in name if "-of-" not in part) for name in names}
-    frames = sum(counts[name] for run in runs for name in run if name in counts)
-    written = sum(size_of(path) for pattern in STAGES[stage] for path in results.glob(pattern))
-    whole = stage != BY_CAMERA and not any("-of-" in part for name in names for part in name)
-    return Cost(stage, len(jobs), sum(map(core_seconds, jobs)) / frames, written / frames, whole)
+def run_of(stage: str, job: Path) -> tuple[str, ...]:
+    """What a job is one of: its name, by its wildcards, without its part or its camera."""
+    names = [name for name in job.stem.split(".") if "-of-" not in name]
+    return tuple(names[:1] if stage in BY_CAMERA else names)
 
 
-def per_job(results: Path) -> list[tuple[str, int, float]]:
-    """Every stage that counts by job: its name, its jobs, and core-seconds of one."""
-    stages = sorted({path.parent.name for path in results.glob("benchmarks/*/*.tsv")})
-    return [
-        (stage, len(jobs), sum(map(core_seconds, jobs)) / len(jobs))
-        for stage in stages
-        if stage not in STAGES and stage != BY_STEPS
-        for jobs in [list(results.glob(f"benchmarks/{stage}/*.tsv"))]
-    ]
+def by_frame(results: Path, counts: dict[str, int]) -> list[Cost]:
+    """Every stage that counts by frame: means over recordings, presets and experiments."""
+    costs = []
+    for stage, outputs in STAGES.items():
+        if jobs := list(results.glob(f"benchmarks/{stage}/*.tsv")):
+            runs = {run_of(stage, job) for job in jobs}
+            frames = sum(counts[name] for run in runs for name in run if name in counts)
+            kept = sum(size_of(path) for pattern in outputs for path in results.glob(pattern))
+            seconds = sum(map(core_seconds, jobs))
+            cost = Cost(stage, len(jobs), seconds / frames, kept / frames, len(runs) == len(jobs))
+            costs.append(cost)
+    return costs
+
+
+def by_recording(results: Path) -> list[Cost]:
+    """Every stage that counts by recording, or by experiment."""
+    costs = []
+    for folder in sorted(results.glob("benchmarks/*")):
+        if folder.name not in STAGES and folder.name != BY_STEPS:
+            jobs = list(folder.glob("*.tsv"))
+            runs = {run_of(folder.name, job) for job in jobs}
+            costs.append(Cost(folder.name, len(jobs), sum(map(core_seconds, jobs)) / len(runs)))
+    return costs
 
 
 def training_step(results: Path) -> tuple[float, int]:
@@ -124,22 +135,52 @@ def training_step(results: Path) -> tuple[float, int]:
     return sum(float(log["seconds"].sum()) for log in logs) / max(steps, 1), steps
 
 
-def markdown(
-    costs: list[Cost], others: list[tuple[str, int, float]], step: tuple[float, int], cores: int
+def study(
+    frames: list[Cost], others: list[Cost], name: str, recordings: int, length: int, cores: int
 ) -> str:
-    rows = [
-        f"| {c.stage} | {c.jobs} | {1000 * c.seconds:.2f} | {c.bytes / 1000:.2f} |" for c in costs
-    ]
-    total, written = sum(c.seconds for c in costs), sum(c.bytes for c in costs)
+    """A row: what a number of recordings of so many frames each comes to."""
+    a_frame, kept = sum(c.seconds for c in frames), sum(c.bytes for c in frames)
+    seconds = recordings * (length * a_frame + sum(c.seconds for c in others))
+    one_piece = length * sum(c.seconds for c in frames if c.whole)
+    return (
+        f"| {name} | {recordings * length:,} | {seconds / 3600:.0f} "
+        f"| {recordings * length * kept / 1e12:.2f} | {seconds / (DAY * cores):.2f} "
+        f"| {one_piece / 3600:.1f} |"
+    )
+
+
+def necessary(costs: list[Cost]) -> list[Cost]:
+    return [cost for cost in costs if cost.stage not in OPTIONAL]
+
+
+def markdown(
+    frames: list[Cost], others: list[Cost], step: tuple[float, int], cores: int
+) -> list[str]:
+    """The tables' lines: costs by frame, by recording, and of the studies."""
+
+    def in_all(name: str, costs: list[Cost]) -> str:
+        seconds, kept = sum(c.seconds for c in costs), sum(c.bytes for c in costs)
+        return f"| {name} | | {1000 * seconds:.2f} | {kept / 1000:.2f} |"
+
+    extras = {cost.stage for cost in (*frames, *others)} & OPTIONAL
+    with_extras = " and ".join(
+        name
+        for name, stages in (("masks made", MASKS), ("an embedding", EMBEDDING))
+        if extras & stages
+    )
     lines = [
         "| stage | jobs measured | core-milliseconds a frame | kB kept a frame |",
         "|---|---|---|---|",
-        *rows,
-        f"| all | | {1000 * total:.2f} | {written / 1000:.2f} |",
+        *(
+            f"| {c.stage} | {c.jobs} | {1000 * c.seconds:.2f} | {c.bytes / 1000:.2f} |"
+            for c in frames
+        ),
+        in_all("all", necessary(frames)),
+        *([in_all(f"all, {with_extras}", frames)] if extras else []),
         "",
-        "| stage, of whatever length | jobs measured | core-seconds a job |",
+        "| stage, of whatever length | jobs measured | core-seconds a recording |",
         "|---|---|---|",
-        *(f"| {stage} | {jobs} | {seconds:.1f} |" for stage, jobs, seconds in others),
+        *(f"| {c.stage} | {c.jobs} | {c.seconds:.1f} |" for c in others),
         "",
         f"A training step takes {step[0]:.2f} s ({step[1]} steps measured).",
         "",
@@ -147,16 +188,12 @@ def markdown(
         "| hours of a recording's undivided jobs |",
         "|---|---|---|---|---|---|",
     ]
-    each = sum(seconds for *_, seconds in others)
-    one_piece = sum(c.seconds for c in costs if c.whole)
     for name, (recordings, length) in STUDIES.items():
-        frames = recordings * length
-        seconds = frames * total + recordings * each
-        lines.append(
-            f"| {name} | {frames:,} | {seconds / 3600:.0f} | {frames * written / 1e12:.2f} "
-            f"| {seconds / (DAY * cores):.2f} | {length * one_piece / 3600:.1f} |"
-        )
-    return "\n".join(lines)
+        size = (recordings, length, cores)
+        lines.append(study(necessary(frames), necessary(others), name, *size))
+        if extras:
+            lines.append(study(frames, others, f"the same, {with_extras}", *size))
+    return lines
 
 
 def main() -> None:
@@ -164,12 +201,11 @@ def main() -> None:
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"))
     parser.add_argument("--cores", type=int, default=16)
     options = parser.parse_args()
-    counts = frame_counts(options.results)
-    costs = [c for stage in STAGES if (c := cost(options.results, stage, counts))]
-    if not costs:
+    frames = by_frame(options.results, frame_counts(options.results))
+    if not frames:
         raise SystemExit(f"{options.results}: no benchmark files there; run snakemake first.")
     step = training_step(options.results)
-    print(markdown(costs, per_job(options.results), step, options.cores))
+    print(*markdown(frames, by_recording(options.results), step, options.cores), sep="\n")
 
 
 if __name__ == "__main__":

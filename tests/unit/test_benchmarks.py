@@ -47,7 +47,10 @@ def test_a_benchmark_runs(name, options, printed):
 
 
 def test_studies_count_frames_jobs_and_what_is_not_divided(tmp_path, monkeypatch):
-    """Ten frames took 10 ms each in two parts, 20 ms each as a whole; a job of no length 36 s."""
+    """Ten frames took 10 ms each in two parts, 20 ms each as a whole; a job of no length 36 s.
+
+    Masks, made if asked for, took 30 ms a frame, and 9 s for each of two cameras.
+    """
     monkeypatch.syspath_prepend(BENCHMARKS)
     scaling = importlib.import_module("scaling")
     jobs = {
@@ -56,14 +59,31 @@ def test_studies_count_frames_jobs_and_what_is_not_divided(tmp_path, monkeypatch
         "images/a.p": 0.2,
         "crop/a.p": 36.0,
     }
-    for name, seconds in jobs.items():
-        path = tmp_path / f"benchmarks/{name}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\tcpu_time\n1\t{seconds}\n")
+    made = {"mask_video/a.0": 0.1, "mask_video/a.1": 0.2}
+    made |= {"background/a.0": 9.0, "background/a.1": 9.0}
+
+    def page(jobs):
+        for name, seconds in jobs.items():
+            path = tmp_path / f"benchmarks/{name}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"s\tcpu_time\n1\t{seconds}\n")
+        costs = scaling.by_frame(tmp_path, scaling.frame_counts(tmp_path))
+        return "\n".join(
+            scaling.markdown(costs, scaling.by_recording(tmp_path), (1.0, 1), cores=10)
+        )
+
     (tmp_path / "recordings/a").mkdir(parents=True)
     (tmp_path / "recordings/a/videos.json").write_text('{"start": 0, "stop": 10, "step": 1}')
-    counts = scaling.frame_counts(tmp_path)
-    costs = [scaling.cost(tmp_path, stage, counts) for stage in ("images_part", "images")]
-    page = scaling.markdown(costs, scaling.per_job(tmp_path), (1.0, 1), cores=10)
-    assert "100 frames/s | 3,600,000 | 30 | 0.00 | 0.13 | 20.0 |" in page
-    assert "30 frames/s | 18,000,000 | 160 | 0.00 | 0.67 | 0.1 |" in page
+    necessary = [
+        "100 frames/s | 3,600,000 | 30 | 0.00 | 0.13 | 20.0 |",
+        "30 frames/s | 18,000,000 | 160 | 0.00 | 0.67 | 0.1 |",
+    ]
+    alone = page(jobs)
+    assert all(row in alone for row in necessary)
+    assert "the same" not in alone
+    with_masks = page(made)
+    assert all(row in with_masks for row in necessary)
+    assert "| background | 2 | 18.0 |" in with_masks
+    assert "| all, masks made | | 60.00 | 0.00 |" in with_masks
+    assert "| the same, masks made | 3,600,000 | 60 | 0.00 | 0.25 | 20.0 |" in with_masks
+    assert "| the same, masks made | 18,000,000 | 315 | 0.00 | 1.31 | 0.1 |" in with_masks

@@ -51,7 +51,7 @@ def snakemake(folder: Path, *options: str) -> tuple[float, str]:
     command += ["--configfile", "config/config.yaml", "study.yaml"]
     start = time.perf_counter()
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=540
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=1800
     )
     seconds = time.perf_counter() - start
     if done.returncode:
@@ -72,7 +72,7 @@ def make_empty_outputs(folder: Path) -> None:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    snakemake(folder, "--touch")
+    snakemake(folder, "--touch")  # which rests for a tenth of a second after each job
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
     python benchmarks/memory.py
 
 Each way trains a few steps on the demo in a process of its own; the process's highest resident
-memory, less what it had before the first step, is compared.
+memory, less what it had before the first step, is compared. They are two networks, so their
+pictures say nothing of each other.
 """
 
 import resource
@@ -53,7 +54,7 @@ def measure() -> list[Row]:
             plain=apart(plain_memory),
             unit="MB",
             goal="2x",
-            agreement="same recording and crop; views a step: all observed / 1",
+            agreement="two networks, nothing to compare; views a step: all observed / 1",
         )
     ]
 

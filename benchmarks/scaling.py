@@ -3,24 +3,34 @@ makes of a large study.
 
     python benchmarks/scaling.py [results] [--cores 16]
 
-A frame is one moment in all cameras. Costs are core-seconds (CPU time) of all jobs of a stage over
-all frames of the recordings that it was run on, start of Python included; bytes are those of its
-outputs that are kept. What is made of the test part alone counts over all frames, too. Training
-counts by steps, in seconds of the machine that it ran on. All other stages look at some frames or
-at tables: they take about as long whatever a recording's length, and count by recording. Jobs that
-are not divided into parts run one after the other at worst: the last column, in which `chunks`
-changes nothing. Studies are counted without what is only made when it is asked for, and, where it
-was measured, with it. Prints Markdown.
+A frame is one moment in all cameras. Costs are core-seconds (CPU time); bytes are those of outputs
+that are kept. Where recordings of different lengths were run, the start of a stage's jobs is told
+from what their frames cost (least squares, neither below 0); else it is in what a frame costs,
+which is too high then. What is made of the test part alone counts over all frames. Training counts
+by steps, in seconds of the machine that it ran on, and is in no study. All other stages look at
+some frames or at tables: they take about as long whatever a recording's length, and count by
+recording.
+
+In the studies, parts are of CHUNK frames. Jobs that are not divided into parts run one after the
+other at worst: the last column, in which `chunks` changes nothing. Studies are counted without what
+is only made when it is asked for, and, where it was measured, with it. Prints Markdown.
 """
 
 import argparse
 import json
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 
 DAY = 86_400.0
+CHUNK = 20_000
+PART = re.compile(r"\.\d+-of-\d+$")
 # Stages by frame, with the outputs that stay; training is by steps and has a line of its own.
 STAGES = {
     "cameras": [
@@ -42,18 +52,26 @@ STAGES = {
     "render": ["experiments/*/*/rendered_images.h5"],
     "metrics_part": [],
     "metrics_test": ["experiments/*/*/metrics_test*.csv"],
+    "analysis": ["experiments/*/*/analysis"],
     "camera_videos": ["experiments/*/*/visualization/cameras"],
     "features_part": [],
     "features": ["experiments/*/*/embedding/features.zarr"],
+    "transforms": ["experiments/*/embedding/transforms.npz"],
     "embedding": ["experiments/*/*/embedding/*.npy", "experiments/*/*/embedding/*.csv"],
     "embedding_h5": ["experiments/*/*/embedding/*.h5"],
+    "embedding_map": ["experiments/*/embedding/map.csv", "experiments/*/embedding/map.png"],
+    "embedding_page": ["experiments/*/embedding/map.html"],
 }
 BY_STEPS = "train"
 BY_CAMERA = {"mask_video", "background"}  # a job for each
+# Whose jobs are named by an experiment, alone or before the recording.
+OF_EXPERIMENT = {"transforms", "embedding_map", "embedding_page"}
+APPLIED = {"render_part", "render", "metrics_part", "metrics_test", "analysis", "camera_videos"}
+APPLIED |= {"features_part", "features", "embedding", "embedding_h5"}
 # Made only when asked for: masks of the videos alone, pose and appearance as numbers.
 MASKS = {"masks_part", "mask_video", "background", "floor"}
-EMBEDDING = {"features_part", "features", "transforms", "embedding", "embedding_h5"}
-OPTIONAL = MASKS | EMBEDDING | {"embedding_map", "embedding_page"}
+EMBEDDING = {"features_part", "features", "embedding", "embedding_h5"} | OF_EXPERIMENT
+OPTIONAL = MASKS | EMBEDDING
 # Recordings, and frames of each.
 STUDIES = {
     "a 10-hour recording at 100 frames/s": (1, 10 * 3600 * 100),
@@ -62,18 +80,39 @@ STUDIES = {
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a stage takes: jobs that were measured, and core-seconds and bytes.
+class Run:
+    """A stage's jobs on one recording (and preset or experiment), and how many frames it has."""
 
-    They are those of a frame, or of a recording whatever its length. `whole` where a recording is
-    one job.
+    jobs: int
+    frames: int
+    seconds: float
+    parts: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage takes: core-seconds of a job's start and of a frame, bytes of a frame.
+
+    `jobs` were measured. A recording is one job, unless it is cut into `parts` or has a job for
+    each of `cameras`. `start` is None where it could not be told from the frames.
     """
 
     stage: str
     jobs: int
+    start: float | None
     seconds: float
-    bytes: float = 0.0
-    whole: bool = True
+    bytes: float
+    parts: bool
+    cameras: int = 1
+
+    def of(self, length: int) -> float:
+        """Core-seconds of a recording of so many frames."""
+        jobs = math.ceil(length / CHUNK) if self.parts else self.cameras
+        return jobs * (self.start or 0) + length * self.seconds
+
+    def undivided(self, length: int) -> float:
+        """Core-seconds of the longest job that more parts do not shorten."""
+        return 0.0 if self.parts else self.of(length) / self.cameras
 
 
 def frame_counts(results: Path) -> dict[str, int]:
@@ -97,34 +136,74 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def run_of(stage: str, job: Path) -> tuple[str, ...]:
-    """What a job is one of: its name, by its wildcards, without its part or its camera."""
-    names = [name for name in job.stem.split(".") if "-of-" not in name]
-    return tuple(names[:1] if stage in BY_CAMERA else names)
+def frames_of(results: Path, stage: str, name: str, counts: dict[str, int]) -> int:
+    """The frames that a run looked at, by its name: its wildcards, of which names may hold dots."""
+    if stage in OF_EXPERIMENT:
+        embedded = results.glob(f"experiments/{name}/*/embedding")
+        return sum(counts.get(path.parent.name, 0) for path in embedded)
+    for recording in sorted(counts, key=len, reverse=True):
+        dotted = (
+            name.endswith(f".{recording}")
+            if stage in APPLIED
+            else f"{name}.".startswith(f"{recording}.")
+        )
+        if dotted:
+            return counts[recording]
+    raise SystemExit(f"{results}/benchmarks/{stage}: {name} is of no recording that is there.")
+
+
+def runs_of(results: Path, stage: str) -> dict[str, list[Path]]:
+    """The benchmark files of a stage's runs: parts, and a recording's cameras, are of one run."""
+    runs: dict[str, list[Path]] = {}
+    for path in sorted(results.glob(f"benchmarks/{stage}/*.tsv")):
+        name = PART.sub("", path.stem)
+        runs.setdefault(name.rpartition(".")[0] if stage in BY_CAMERA else name, []).append(path)
+    return runs
+
+
+def cost(results: Path, stage: str, counts: dict[str, int]) -> Cost:
+    """A stage by its runs."""
+    runs = [
+        Run(
+            len(jobs),
+            frames_of(results, stage, name, counts),
+            sum(map(core_seconds, jobs)),
+            any(PART.search(job.stem) for job in jobs),
+        )
+        for name, jobs in runs_of(results, stage).items()
+    ]
+    frames, cameras = sum(run.frames for run in runs), runs[0].jobs if stage in BY_CAMERA else 1
+    kept = sum(size_of(path) for pattern in STAGES[stage] for path in results.glob(pattern))
+    start, seconds = fit(runs)
+    parts = any(run.parts for run in runs)
+    jobs = sum(run.jobs for run in runs)
+    return Cost(stage, jobs, start, seconds, kept / frames, parts, cameras)
+
+
+def fit(runs: Sequence[Run]) -> tuple[float | None, float]:
+    """Seconds of a job's start, None where all jobs have as many frames, and of a frame."""
+    terms = np.array([[run.jobs, run.frames] for run in runs], float)
+    seconds = np.array([run.seconds for run in runs])
+    if np.linalg.matrix_rank(terms) < 2:
+        return None, seconds.sum() / terms[:, 1].sum()
+    (start, frame), _ = nnls(terms, seconds)
+    return float(start), float(frame)
 
 
 def by_frame(results: Path, counts: dict[str, int]) -> list[Cost]:
-    """Every stage that counts by frame: means over recordings, presets and experiments."""
-    costs = []
-    for stage, outputs in STAGES.items():
-        if jobs := list(results.glob(f"benchmarks/{stage}/*.tsv")):
-            runs = {run_of(stage, job) for job in jobs}
-            frames = sum(counts[name] for run in runs for name in run if name in counts)
-            kept = sum(size_of(path) for pattern in outputs for path in results.glob(pattern))
-            seconds = sum(map(core_seconds, jobs))
-            cost = Cost(stage, len(jobs), seconds / frames, kept / frames, len(runs) == len(jobs))
-            costs.append(cost)
-    return costs
+    """Every stage that counts by frame."""
+    there = {path.name for path in results.glob("benchmarks/*")}
+    return [cost(results, stage, counts) for stage in STAGES if stage in there]
 
 
-def by_recording(results: Path) -> list[Cost]:
-    """Every stage that counts by recording, or by experiment."""
-    costs = []
-    for folder in sorted(results.glob("benchmarks/*")):
-        if folder.name not in STAGES and folder.name != BY_STEPS:
-            jobs = list(folder.glob("*.tsv"))
-            runs = {run_of(folder.name, job) for job in jobs}
-            costs.append(Cost(folder.name, len(jobs), sum(map(core_seconds, jobs)) / len(runs)))
+def by_recording(results: Path) -> dict[str, tuple[int, float]]:
+    """Every other stage: jobs that were measured, and core-seconds of a run."""
+    costs = {}
+    for stage in sorted(path.name for path in results.glob("benchmarks/*")):
+        if stage not in STAGES and stage != BY_STEPS:
+            runs = runs_of(results, stage).values()
+            seconds = [sum(map(core_seconds, jobs)) for jobs in runs]
+            costs[stage] = (sum(map(len, runs)), sum(seconds) / len(seconds))
     return costs
 
 
@@ -136,63 +215,60 @@ def training_step(results: Path) -> tuple[float, int]:
 
 
 def study(
-    frames: list[Cost], others: list[Cost], name: str, recordings: int, length: int, cores: int
+    frames: list[Cost], others: float, name: str, recordings: int, length: int, cores: int
 ) -> str:
     """A row: what a number of recordings of so many frames each comes to."""
-    a_frame, kept = sum(c.seconds for c in frames), sum(c.bytes for c in frames)
-    seconds = recordings * (length * a_frame + sum(c.seconds for c in others))
-    one_piece = length * sum(c.seconds for c in frames if c.whole)
+    seconds = recordings * (sum(c.of(length) for c in frames) + others)
+    kept = recordings * length * sum(c.bytes for c in frames)
+    undivided = sum(c.undivided(length) for c in frames) / 3600
     return (
-        f"| {name} | {recordings * length:,} | {seconds / 3600:.0f} "
-        f"| {recordings * length * kept / 1e12:.2f} | {seconds / (DAY * cores):.2f} "
-        f"| {one_piece / 3600:.1f} |"
+        f"| {name} | {recordings * length:,} | {seconds / 3600:.0f} | {kept / 1e12:.2f} "
+        f"| {seconds / (DAY * cores):.2f} | {undivided:.1f} |"
     )
 
 
-def necessary(costs: list[Cost]) -> list[Cost]:
-    return [cost for cost in costs if cost.stage not in OPTIONAL]
-
-
 def markdown(
-    frames: list[Cost], others: list[Cost], step: tuple[float, int], cores: int
+    frames: list[Cost], others: dict[str, tuple[int, float]], step: tuple[float, int], cores: int
 ) -> list[str]:
     """The tables' lines: costs by frame, by recording, and of the studies."""
 
     def in_all(name: str, costs: list[Cost]) -> str:
         seconds, kept = sum(c.seconds for c in costs), sum(c.bytes for c in costs)
-        return f"| {name} | | {1000 * seconds:.2f} | {kept / 1000:.2f} |"
+        return f"| {name} | | | {1000 * seconds:.2f} | {kept / 1000:.2f} |"
 
-    extras = {cost.stage for cost in (*frames, *others)} & OPTIONAL
-    with_extras = " and ".join(
-        name
-        for name, stages in (("masks made", MASKS), ("an embedding", EMBEDDING))
-        if extras & stages
-    )
+    needed = [c for c in frames if c.stage not in OPTIONAL]
+    extras = {*(c.stage for c in frames), *others} & OPTIONAL
+    names = (("masks made", MASKS), ("an embedding", EMBEDDING))
+    with_extras = " and ".join(name for name, stages in names if extras & stages)
     lines = [
-        "| stage | jobs measured | core-milliseconds a frame | kB kept a frame |",
-        "|---|---|---|---|",
+        "| stage | jobs measured | core-seconds a start | core-milliseconds a frame "
+        "| kB kept a frame |",
+        "|---|---|---|---|---|",
         *(
-            f"| {c.stage} | {c.jobs} | {1000 * c.seconds:.2f} | {c.bytes / 1000:.2f} |"
+            f"| {c.stage} | {c.jobs} | {'' if c.start is None else f'{c.start:.2f}'} "
+            f"| {1000 * c.seconds:.2f} | {c.bytes / 1000:.2f} |"
             for c in frames
         ),
-        in_all("all", necessary(frames)),
+        in_all("all", needed),
         *([in_all(f"all, {with_extras}", frames)] if extras else []),
         "",
         "| stage, of whatever length | jobs measured | core-seconds a recording |",
         "|---|---|---|",
-        *(f"| {c.stage} | {c.jobs} | {c.seconds:.1f} |" for c in others),
+        *(f"| {stage} | {jobs} | {seconds:.1f} |" for stage, (jobs, seconds) in others.items()),
         "",
         f"A training step takes {step[0]:.2f} s ({step[1]} steps measured).",
         "",
         f"| study | frames | core-hours | terabytes | machines of {cores} cores to end in a day "
-        "| hours of a recording's undivided jobs |",
+        "| core-hours of a recording's undivided jobs |",
         "|---|---|---|---|---|---|",
     ]
+    some = sum(seconds for stage, (_, seconds) in others.items() if stage not in OPTIONAL)
+    every = sum(seconds for _, seconds in others.values())
     for name, (recordings, length) in STUDIES.items():
         size = (recordings, length, cores)
-        lines.append(study(necessary(frames), necessary(others), name, *size))
+        lines.append(study(needed, some, name, *size))
         if extras:
-            lines.append(study(frames, others, f"the same, {with_extras}", *size))
+            lines.append(study(frames, every, f"the same, {with_extras}", *size))
     return lines
 
 

@@ -100,7 +100,9 @@ def _add_init(commands: Any) -> None:
         help="which videos: their path in the folder with {camera} in it (default: searched for)",
     )
     parser.add_argument(
-        "--masks", metavar="PATTERN", help="the same of the masks, or auto (default: searched for)"
+        "--masks",
+        metavar="PATTERN",
+        help="the same of the masks, an HDF5 or Zarr of all, or auto (default: searched for)",
     )
     parser.add_argument(
         "--name",
@@ -285,8 +287,9 @@ def _check(options: argparse.Namespace) -> int:
     name = options.recording or _only_recording(config, options.config)
     _named(config, "recordings", name)
     folder = options.output or options.directory / f"results/recordings/{name}/check"
+    written = [path.stat().st_mtime for path in (options.directory / CONFIG, *options.config)]
     with chdir(options.directory):
-        done = check_up(name, config)
+        done = check_up(name, config, changed=max(written))
     _print_verdicts(done)
     if done.draw is not None:
         save_figure(folder / "contact_sheet.png", done.draw(), **config["plots"])

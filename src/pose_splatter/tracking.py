@@ -16,7 +16,7 @@ import scipy  # whose parts are loaded when they are used
 from jaxtyping import Bool, Float, Int32, Shaped, UInt8
 from numpy import ndarray
 
-from pose_splatter.cameras import CameraRig, estimate_up, triangulate, undistortion_maps
+from pose_splatter.cameras import CameraRig, triangulate, undistortion_maps
 from pose_splatter.carving import (
     VoxelGrid,
     candidate_views,
@@ -206,17 +206,18 @@ def measure_frames(
     return HullMoments.stack(moments)
 
 
-def estimate_up_from_masks(
+def sample_path(
     rig: CameraRig,
     masks: Sequence[str | Path],
     frames: range,
     offsets: Sequence[int] | None = None,
     n_samples: int = 100,
-) -> Float[ndarray, "3"]:
-    """The floor's normal from the animal's path, sampled evenly over the mask videos.
+) -> Float[ndarray, "sample 3"]:
+    """The animal's path in the calibration's world, sampled evenly over the mask videos.
 
     In a long recording the samples are key frames of the first video. `offsets` are the frames by
-    which each camera is off, none if not given.
+    which each camera is off, none if not given. Raises PoseSplatterError where the masks do not fit
+    the calibration.
     """
     offsets = offsets or [0] * len(masks)
     chosen = shifted(cheap_frames(masks[0], shifted(frames, offsets[0]), n_samples), -offsets[0])
@@ -249,7 +250,7 @@ def estimate_up_from_masks(
             "made at the videos' size, and list the cameras in its order (pose-splatter check "
             "says which are exchanged)."
         )
-    return estimate_up(rig, np.array(path))
+    return np.array(path)
 
 
 def _largest_miss(

@@ -1,5 +1,6 @@
 """Every verdict of `pose-splatter check`, provoked once, and that a sound recording passes."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from pose_splatter.cameras import INTEGER_PIXEL_CENTRES, CameraRig, filmed_rays
-from pose_splatter.checkup import CHECKS, check_up
+from pose_splatter.checkup import CHECKS, Checkup, check_up
 from pose_splatter.checkup.geometry import (
     check_agreement,
     check_animal_size,
@@ -21,9 +22,11 @@ from pose_splatter.checkup.geometry import (
 from pose_splatter.checkup.pictures import check_masks, check_view
 from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.cli import main, read_config
+from pose_splatter.masks import write_mask_video
 from pose_splatter.segmentation.foreground import segment
 from pose_splatter.segmentation.recording import model_camera
-from pose_splatter.video import read_frames
+from pose_splatter.synchronization import CameraTiming, Synchronization
+from pose_splatter.video import probe, read_frames
 
 from ..conftest import (
     balls_config,
@@ -33,6 +36,7 @@ from ..conftest import (
     walking_balls,
     write_video,
 )
+from .test_segmentation import network, reddened
 
 SETTINGS = {"heldout_cameras": [], "up": "auto"}
 BACKGROUND = {
@@ -42,6 +46,7 @@ BACKGROUND = {
     "empty_scene": None,
     "weights": None,
 }
+MADE = {"masks": "auto", "segmentation": BACKGROUND}
 
 
 def sample_of(rig: CameraRig, masks: np.ndarray, scale: int = 1) -> Sample:
@@ -295,6 +300,14 @@ def test_masks_that_are_empty_at_times(masks):
     expect({"masks": verdict}, "masks", "warning", "camera 2 is empty where others", "frame 3")
 
 
+def test_frames_with_empty_masks_that_config_leaves_out(masks):
+    masks = masks.copy()
+    masks[3, 2] = 0
+    (verdict,) = check_masks(sample_of(ring_rig(), masks), leave_out=True)
+    assert verdict.level == "ok"
+    assert "1 of 6 frames, in which one is empty, are left out" in verdict.message
+
+
 def test_masks_in_pieces(masks):
     masks = masks.copy()
     masks[:, 2, 5:25, 5:25] = 1
@@ -356,9 +369,13 @@ def iou(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
 # --- do they fit the calibration? --------------------------------------------------------------
 
 
-def test_cameras_in_another_order(workspace, monkeypatch):
-    """By place: the calibration's third camera is then given the fifth one's video."""
-    done, found = check(workspace, monkeypatch, cameras=["0", "1", "4", "3", "2", "5"])
+@pytest.mark.parametrize("masks", [{}, MADE], ids=["given", "made"])
+def test_cameras_in_another_order(workspace, monkeypatch, masks):
+    """By place: the calibration's third camera is then given the fifth one's video.
+
+    By that calibration, cameras vote out what they see of the animal, if masks are made.
+    """
+    done, found = check(workspace, monkeypatch, cameras=["0", "1", "4", "3", "2", "5"], **masks)
     expect(found, "agreement", "error", "cameras 4 and 2 seem to be swapped")
     assert done.failed
     assert "cameras: [0, 1, 2, 3, 4, 5]" in found["agreement"].fix
@@ -366,13 +383,14 @@ def test_cameras_in_another_order(workspace, monkeypatch):
     assert len(done.draw().axes) == 4 * 6 + 3  # frames in cameras, rig, path, colour bar
 
 
-def test_a_mirrored_calibration(workspace, monkeypatch, rig):
+@pytest.mark.parametrize("masks", [{}, MADE], ids=["given", "made"])
+def test_a_mirrored_calibration(workspace, monkeypatch, rig, masks):
     mirror = np.diag([-1.0, 1.0, 1.0])
     rotations = mirror @ rig.rotations @ mirror
     write_calibration(
         workspace, replace(rig, rotations=rotations, translations=rig.translations @ mirror)
     )
-    _, found = check(workspace, monkeypatch)
+    _, found = check(workspace, monkeypatch, **masks)
     expect(found, "agreement", "error", "mirror images of each other")
 
 
@@ -463,6 +481,17 @@ def test_a_camera_that_is_late(workspace, monkeypatch):
     assert done.failed
 
 
+def test_a_camera_that_is_later_than_is_looked_for(workspace, monkeypatch):
+    """No offset is known then that config could be given."""
+    beyond = CameraTiming("2", None, 1.0, tuple(map(float, range(61))), (None,))
+    timings = [replace(beyond, name=n, offset=0, residuals=(0.0,)) for n in "01345"]
+    late = Synchronization("balls", (beyond, *timings), range(-30, 31), (range(30),), "0", {})
+    monkeypatch.setattr("pose_splatter.checkup.timing.check_recording", lambda *_: late)
+    _, found = check(workspace, monkeypatch)
+    expect(found, "synchronization", "error", "camera 2 seems to be off by more than 29 frames")
+    assert "cut the videos" in found["synchronization"].fix
+
+
 def test_offsets_in_config_put_a_camera_right(workspace, monkeypatch):
     """It began five frames before the others, while the animal still stood."""
     _, sound = check(workspace, monkeypatch)
@@ -530,6 +559,47 @@ def test_masks_are_made_at_the_size_that_is_looked_at(workspace, monkeypatch):
     _, found = check(workspace, monkeypatch, masks="auto", segmentation=BACKGROUND)
     assert set(sizes) == {(60, 80)}
     assert found["masks"].level == found["agreement"].level == "ok"
+
+
+def test_a_network_of_rembgs_kind_makes_masks(workspace, monkeypatch):
+    """Each camera has its own: the network takes one picture at a time."""
+    for camera in range(6):
+        masks = np.stack(list(read_frames(workspace / f"mask{camera}.mp4", range(30), "grey")))
+        write_video(workspace / f"video{camera}.mp4", reddened(masks > 127))
+    weights = str(network(workspace / "n.onnx"))
+    made_by = BACKGROUND | {"method": "rembg", "weights": weights}
+    _, found = check(workspace, monkeypatch, masks="auto", segmentation=made_by)
+    assert found["masks"].level == found["agreement"].level == "ok"
+
+
+def test_masks_of_an_earlier_run_count_while_nothing_has_changed(workspace, monkeypatch):
+    """They are black here, which those that are made of the videos are not."""
+    for camera in range(6):
+        path = workspace / f"results/recordings/balls/masks/{camera}.mkv"
+        write_mask_video(
+            path, iter(np.zeros((30, 120, 160), np.uint8)), probe(workspace / "video0.mp4")
+        )
+    made = path.stat().st_mtime
+    _, found = check(workspace, monkeypatch, **MADE)
+    expect(found, "masks", "error", "is black")
+    assert "masks are those that a run has made" in found["files"].message
+    os.utime(workspace / "calibration.h5", (made + 10, made + 10))
+    _, found = check(workspace, monkeypatch, **MADE)
+    assert found["masks"].level == "ok"
+    assert "a run has made" not in found["files"].message
+
+
+def test_the_command_knows_when_config_has_changed(workspace, monkeypatch, capsys):
+    times = []
+    monkeypatch.setattr(
+        "pose_splatter.checkup.check_up", lambda *_, changed: times.append(changed) or Checkup(())
+    )
+    overlay = workspace / "config/mine.yaml"
+    overlay.write_text("plots: {dpi: 50}")
+    os.utime(overlay, (3e9, 3e9))
+    assert main(["check", "--directory", str(workspace), "--config", str(overlay)]) == 0
+    assert main(["check", "--directory", str(workspace)]) == 0
+    assert times == [3e9, (workspace / "config/config.yaml").stat().st_mtime]
 
 
 def test_a_late_cameras_background_is_of_its_own_frames(workspace, monkeypatch):

@@ -23,7 +23,7 @@ from pose_splatter.frames import (
     write_part,
     write_zarr,
 )
-from pose_splatter.tracking import estimate_up_from_masks
+from pose_splatter.tracking import sample_path
 from pose_splatter.video import describe_recording
 
 from ..conftest import DAMAGES, ring_rig, write_video
@@ -305,11 +305,11 @@ def test_offsets_give_what_cameras_in_step_give(tmp_path, small_recording, late)
             np.testing.assert_array_equal(store["source_frames"][:], list(chosen))
     for one, other in zip(*stores, strict=True):
         np.testing.assert_array_equal(one, other)
-    ups = [
-        estimate_up_from_masks(rig, masks[6:], chosen, by)
+    tracks = [
+        sample_path(rig, masks[6:], chosen, by)
         for masks, chosen, by in zip(paths, frames, shifts, strict=True)
     ]
-    np.testing.assert_array_equal(*ups)
+    np.testing.assert_array_equal(*tracks)
     pictures = [
         read_pictures(videos[:6], rig, list(chosen)[4:6], by, 2)
         for videos, chosen, by in zip(paths, frames, shifts, strict=True)

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import zarr
 
-from pose_splatter.cameras import rotation_to_z
+from pose_splatter.cameras import estimate_up, rotation_to_z
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.frames import FrameStore, chunk_of, mask_middles
 from pose_splatter.tracking import (
     HullMoments,
     _largest_component,
     _spans,
-    estimate_up_from_masks,
     follow,
     hull_moments,
     load_moments,
     load_track,
     mask_center,
     measure_frames,
+    sample_path,
     save_moments,
     save_track,
     tracking_grid,
@@ -258,7 +258,8 @@ def test_up_from_mask_videos_of_a_tilted_rig(tmp_path):
     paths = [tmp_path / f"{camera}.mp4" for camera in range(4)]
     for path, mask in zip(paths, masks, strict=True):
         write_video(path, mask * np.uint8(255))
-    up = estimate_up_from_masks(rig.rotated(tilt), paths, range(40))
+    tilted = rig.rotated(tilt)
+    up = estimate_up(tilted, sample_path(tilted, paths, range(40)))
     assert np.degrees(np.arccos(up @ tilt[:, 2])) < 2
 
 
@@ -283,11 +284,9 @@ def test_a_long_recording_is_sampled_at_key_frames(tmp_path, monkeypatch, n_samp
         return read_frames(path, frames, kind)
 
     monkeypatch.setattr("pose_splatter.tracking.read_frames", noted)
-    up = estimate_up_from_masks(
-        rig, paths, range(6, 38, 2), [-start for start in starts], n_samples
-    )
+    path = sample_path(rig, paths, range(6, 38, 2), [-start for start in starts], n_samples)
     assert read == [[frame - start for frame in expected] for start in starts]
-    assert up @ [0, 0, 1] > 0.99
+    assert estimate_up(rig, path) @ [0, 0, 1] > 0.99
 
 
 def test_frames_that_one_observed_camera_misses_are_absent():
@@ -312,4 +311,4 @@ def test_masks_that_do_not_fit_the_calibration(tmp_path, spoil):
     else:
         paths[1], paths[2] = paths[2], paths[1]
     with pytest.raises(PoseSplatterError, match=r"0\.mp4 .*do not fit the calibration"):
-        estimate_up_from_masks(rig, paths, range(20))
+        sample_path(rig, paths, range(20))

@@ -75,15 +75,21 @@ class Checkup:
         return any(verdict.level == "error" for verdict in self.verdicts)
 
 
-def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
-    """Check a recording of a resolved configuration, whose paths are relative to this folder."""
+def check_up(recording: str, config: Mapping[str, Any], changed: float = 0.0) -> Checkup:
+    """Check a recording of a resolved configuration, whose paths are relative to this folder.
+
+    `changed` is when its files were last written, in seconds: masks that a run made before are not
+    looked at.
+    """
     settings, preset = config["recordings"][recording], preset_of(recording, config)
     verdicts = [describe_config(recording, settings), check_files(settings)]
     if _fails(verdicts):
         return _stopped(verdicts)
-    made = masks_of_earlier_run(recording, settings)
-    if made is not None:  # by an earlier run
+    made = masks_of_earlier_run(recording, settings, changed)
+    if made is not None:
         settings = {**settings, "masks": made}
+        told = f"{verdicts[-1].message}; masks are those that a run has made of them"
+        verdicts[-1] = replace(verdicts[-1], message=told)
     description, verdict = check_videos(settings)
     verdicts.append(verdict)
     verdicts.append(check_number(settings))
@@ -99,12 +105,15 @@ def check_up(recording: str, config: Mapping[str, Any]) -> Checkup:
     except PoseSplatterError as error:
         return _stopped([*verdicts, from_error("pictures", error)])
     try:
-        mask_pictures = take_masks(settings, rig, description, frames, pictures)
+        masks = take_masks(settings, rig, description, frames, pictures)
     except PoseSplatterError as error:
         return _stopped([*verdicts, from_error("masks", error)])
-    sample = take_sample(rig, frames, pictures, mask_pictures)
-    verdicts += [check_pictures(sample), *check_masks(sample)]
     heldout = settings["heldout_cameras"]
+    sample, *contested = (take_sample(rig, frames, pictures, each) for each in masks)
+    if contested and check_agreement(contested[0], heldout).level == "error":
+        sample = contested[0]  # after a vote by a wrong calibration, nothing tells what is wrong
+    leave_out = settings["empty_masks"] == "absent"
+    verdicts += [check_pictures(sample), *check_masks(sample, leave_out=leave_out)]
     if _fails(verdicts):
         return _stopped(verdicts, partial(plain_sheet, sample, heldout, recording))
     matched = check_match(sample)

@@ -20,11 +20,18 @@ def preset_of(recording: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config["presets"].get("default") or next(iter(config["presets"].values()))
 
 
-def masks_of_earlier_run(recording: str, settings: Mapping[str, Any]) -> str | None:
-    """The mask videos that the workflow has made of the recording, if it has."""
+def masks_of_earlier_run(recording: str, settings: Mapping[str, Any], changed: float) -> str | None:
+    """The mask videos that the workflow has made of the recording, if it has.
+
+    Those that are older than a file that config names, or than the last change of config itself
+    (`changed`, in seconds), may be of other settings, and do not count.
+    """
     pattern = f"results/recordings/{recording}/masks/{CAMERA}.mkv"
-    there = [with_camera(pattern, camera).is_file() for camera in settings["cameras"]]
-    return pattern if mask_videos(settings) is None and all(there) else None
+    made = [with_camera(pattern, camera) for camera in settings["cameras"]]
+    if mask_videos(settings) is not None or not all(path.is_file() for path in made):
+        return None
+    since = max(changed, *(path.stat().st_mtime for _, path in _named_files(settings)))
+    return pattern if min(path.stat().st_mtime for path in made) >= since else None
 
 
 def describe_config(recording: str, settings: Mapping[str, Any]) -> Verdict:

@@ -47,8 +47,11 @@ def check_pictures(sample: Sample) -> Verdict:
     return Verdict("pictures", "ok", f"{len(sample.frames)} frames of every camera are sound")
 
 
-def check_masks(sample: Sample) -> list[Verdict]:
-    """Masks are there, the animal is white, and they are neither noise nor grey."""
+def check_masks(sample: Sample, *, leave_out: bool = False) -> list[Verdict]:
+    """Masks are there, the animal is white, and they are neither noise nor grey.
+
+    `leave_out` where config says that frames with an empty mask are left out.
+    """
     faults = [
         find_fault(covered, border)
         for covered, border in zip(sample.covered.T, sample.border.T, strict=True)
@@ -61,7 +64,7 @@ def check_masks(sample: Sample) -> list[Verdict]:
     grey = (np.median(sample.grey, axis=0) > NO_MASK) & (usual < 1)
     if grey.any():
         found.append(_faulty(sample.rig, grey, GREY))
-    return found or [_judge_masks(sample)]
+    return found or [_judge_masks(sample, leave_out)]
 
 
 def _faulty(rig: CameraRig, cameras: Any, fault: MaskFault) -> Verdict:
@@ -69,12 +72,12 @@ def _faulty(rig: CameraRig, cameras: Any, fault: MaskFault) -> Verdict:
     return Verdict("masks", "error", f"the mask of {named(rig, cameras)} {fault.what}", fault.fix)
 
 
-def _judge_masks(sample: Sample) -> Verdict:
+def _judge_masks(sample: Sample, leave_out: bool) -> Verdict:
     covered, seen = sample.covered, sample.seen
     usual = np.array([np.median(c[s]) for c, s in zip(covered.T, seen.T, strict=True)])
     loose = _loose_share(sample)
     missing = seen.any(axis=1, keepdims=True) & ~seen  # where others see the animal
-    if missing.any():
+    if missing.any() and not leave_out:
         frame = sample.frames[int(np.argmax(missing.any(axis=1)))]
         return Verdict(
             "masks",
@@ -98,10 +101,13 @@ def _judge_masks(sample: Sample) -> Verdict:
             f"the mask of {named(sample.rig, wide)} covers {usual.max():.0%} of the picture",
             "look at the contact sheet: is that the animal alone?",
         )
+    gaps = missing.any(axis=1).sum()
+    less = f"; {gaps} of {len(seen)} frames, in which one is empty, are left out" if gaps else ""
     return Verdict(
         "masks",
         "ok",
-        f"white on black, {usual.min():.1%} to {usual.max():.1%} of the picture, in one piece",
+        f"white on black, {usual.min():.1%} to {usual.max():.1%} of the picture, in one piece"
+        + less,
     )
 
 

@@ -1,7 +1,7 @@
 """A few frames of every camera, with their masks: given, or made as the workflow will make them."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from pose_splatter.video import RecordingDescription, probe, read_frames, shifte
 SAMPLES = 12  # frames that are looked at, evenly spread
 WIDTH = 400  # pixels, about: of the pictures that are looked at and carved
 BACKGROUND_FRAMES = 24  # that show what a camera sees without the animal
+KEPT = 0.8  # share of a camera's masks that is left, at least, where the cameras agree
 
 Pictures = list[UInt8[ndarray, "..."]]  # of one camera, all of one shape
 T = TypeVar("T")
@@ -88,12 +89,21 @@ def take_masks(
     description: RecordingDescription,
     frames: Sequence[int],
     pictures: Sequence[Pictures],
-) -> list[Pictures]:
-    """The masks of the frames in every camera, as grey pictures (0 to 255)."""
+) -> list[list[Pictures]]:
+    """The masks of the frames in every camera, as grey pictures (0 to 255).
+
+    Those that are made are as the cameras' vote left them. Where it took much from several cameras,
+    they follow as they were before: either cameras see much else than the animal, or the
+    calibration by which they voted is wrong.
+    """
     if settings["masks"] == "auto":
-        return _make_masks(settings, rig, description, pictures)
+        made, voted = _make_masks(settings, rig, description, pictures)
+        left = [np.sum(v) / max(np.sum(m), 1) for m, v in zip(made, voted, strict=True)]
+        observed = rig.without(settings["heldout_cameras"])
+        contested = sum(left[camera] < KEPT for camera in observed) > 1
+        return [voted, made] if contested else [voted]
     read = partial(given_masks, settings, rig, description, frames)
-    return each_camera(rig, lambda camera: list(read(camera)))
+    return [each_camera(rig, lambda camera: list(read(camera)))]
 
 
 def given_masks(
@@ -118,16 +128,17 @@ def _make_masks(
     rig: CameraRig,
     description: RecordingDescription,
     pictures: Sequence[Pictures],
-) -> list[Pictures]:
-    """Masks as masks: auto makes them, but from a few frames for a background, and coarsely."""
+) -> tuple[list[Pictures], list[Pictures]]:
+    """Masks as masks: auto makes them, but from a few frames for a background, and coarsely.
+
+    Before and after the cameras' vote.
+    """
     made_by = settings["segmentation"]
     foreground_settings = ForegroundSettings(made_by["threshold"], made_by["shadow"])
     network = SaliencyNetwork(made_by["weights"]) if made_by["method"] == "rembg" else None
     scale = _scale(rig)
 
     def make(camera: int) -> Pictures:
-        if network is not None:
-            return [network(picture) for picture in pictures[camera]]
         frames = sample_frames(description, BACKGROUND_FRAMES)
         wanted = shifted(frames, description.offsets[camera])
         video = with_camera(settings["videos"], rig.names[camera])
@@ -137,15 +148,21 @@ def _make_masks(
         return [segment(picture, model, foreground_settings) for picture in small]
 
     size = (rig.width, rig.height)
-    made = each_camera(rig, make)
     if network is None:
+        made = each_camera(rig, make)
         rig = rig.downsampled(scale)
+    else:  # which looks at one picture at a time
+        made = [[network(picture) for picture in of_camera] for of_camera in pictures]
     vote = Vote.of(rig, rig.without(settings["heldout_cameras"]))
-    voted = [vote(np.stack(views)) * np.uint8(255) for views in zip(*made, strict=True)]
-    return [
-        [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in views]
-        for views in zip(*voted, strict=True)
-    ]
+    voted = zip(*(vote(np.stack(views)) for views in zip(*made, strict=True)), strict=True)
+
+    def as_pictures(masks: Iterable[Iterable[UInt8[ndarray, "h w"]]]) -> list[Pictures]:
+        return [
+            [cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_NEAREST) for mask in m]
+            for m in masks
+        ]
+
+    return as_pictures(made), as_pictures(voted)
 
 
 def _scale(rig: CameraRig) -> int:

@@ -43,11 +43,14 @@ def check_timing(
         return Verdict("synchronization", "ok", f"cameras are in step in {where}")
     sentences = [sentence.rstrip(".") for sentence in describe(found)]
     if found.verdict == "off":
+        corrected = any(camera.offset for camera in found.cameras)  # the last sentence says how
         return Verdict(
             "synchronization",
             "error",
-            f"in {where}: {'; '.join(sentences[:-1])}",
-            f"write {found.config_line} under recordings: {recording} in config",
+            f"in {where}: {'; '.join(sentences[:-1] if corrected else sentences)}",
+            f"write {found.config_line} under recordings: {recording} in config"
+            if corrected
+            else "cut the videos and masks so that all start together, or calibrate again",
         )
     if found.verdict == "drifting":
         return Verdict("synchronization", "error", "; ".join(sentences), "see docs/time.md")

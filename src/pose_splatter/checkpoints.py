@@ -57,9 +57,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint(**{**saved, "network": network})
     except Exception as error:  # torch.load raises whatever the junk makes it stumble over
         raise PoseSplatterError(
-            f"{path}: not a checkpoint of this program ({str(error).splitlines()[0]}); delete it "
-            "and train again, or name another."
+            f"{path}: not a checkpoint of this program ({_reason(error)}); delete it and train "
+            "again, or name another."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if "weights_only" in str(error):  # torch goes on to say how it could be run all the same
+        return "it holds more than numbers; nothing in it was run"
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def save_tensors(path: str | Path, content: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ OPENING = {
     "format_whitelist": "mov,mp4,matroska,webm,avi,asf,flv,mpeg,mpegts,mxf,nut,ogg,dv,ivf,gif,"
     "mjpeg,yuv4mpegpipe,h264,hevc,m4v",
 }
+# Elements of Matroska (RFC 9559): all of a file, a few seconds of it, and a frame in two forms.
+SEGMENT, CLUSTER, BLOCKS = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", (b"\xa3", b"\xa0")
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,8 @@ class VideoInfo:
     """What a video file says of itself, its frames counted.
 
     Width and height are those of the picture as players show it. `late` are the numbers of frames
-    that come later than the rate says, `missing` the number of frames that the file lists and does
-    not hold, because it was cut off.
+    that come later than the rate says, `missing` the number of frames that are known to be missing,
+    at least, because the file was cut off.
     """
 
     path: Path
@@ -109,8 +111,11 @@ class VideoIndex:
         sent = np.frombuffer(fields, np.int64).reshape(-1, 5)
         # Not shown are what an editor hid and what is left of the frame at which a file was cut.
         pts, dts, is_key = sent[(sent[:, 3:] == 0).all(axis=1), :3].T
-        listed = stream.frames if "mp4" in container.format.name else 0
+        # By now also those that the fragments of an MP4 list.
+        listed = len(stream.index_entries) if "mp4" in container.format.name else 0
         missing = max(listed - len(sent), 0) + int(sent[:, 4].sum())
+        if "matroska" in container.format.name and _ends_among_frames(Path(path)):
+            missing = 1  # or more: nothing lists them, and FFmpeg leaves out the one that is cut
         if missing and len(dts) and dts[-1] != NO_TIME:
             # Frames are sent in another order than shown, but none after its time.
             whole = (pts != NO_TIME) & (pts <= dts[-1])
@@ -151,6 +156,33 @@ class VideoIndex:
         """The number of the frame with this time stamp, if it is one of the file's."""
         place = int(np.searchsorted(self.times, time))
         return place if place < len(self.times) and self.times[place] == time else None
+
+
+def _ends_among_frames(path: Path) -> bool:
+    """Whether a Matroska file was cut off where its frames are.
+
+    Its elements (RFC 8794) have a name, the length of their content, unless it was not known when
+    they were begun, and the content. They are looked at one after the other, but not into, unless
+    their end is not known.
+    """
+    size, place, end, name = path.stat().st_size, 0, 0, b""
+    with path.open("rb") as file:
+        while place < size:
+            file.seek(place)
+            head = file.read(12).ljust(12, b"\xff")
+            split = 9 - head[0].bit_length()
+            digits = 9 - head[split].bit_length()
+            if split > 4 or digits > 8:
+                break  # this is no element
+            name, place = head[:split], place + split + digits
+            unknown = (1 << 7 * digits) - 1
+            length = int.from_bytes(head[split : split + digits]) & unknown
+            if length == unknown:
+                length = 0
+            end = max(end, place + length)
+            if name != SEGMENT:
+                place += length
+    return end > size and name in (CLUSTER, *BLOCKS)
 
 
 def index_of(path: str | Path) -> VideoIndex:
@@ -345,7 +377,9 @@ def _require_frames(
     reference = infos[0]
     longest = max(infos, key=lambda info: info.n_frames)
     for info, end in zip(infos, ends, strict=True):
-        cut = f" (the file is cut off: {info.missing} frames are missing)" if info.missing else ""
+        cut = ""
+        if info.missing:
+            cut = f" (the file is cut off: at least {info.missing} frames are missing)"
         lacking = min(longest.n_frames - info.n_frames, max(ends) - end)
         short = max(info.n_frames, end) < stop <= longest.n_frames if stop else lacking > CUT_TAIL
         if short:

@@ -21,7 +21,7 @@ from pose_splatter.config import RELEASE_FILES
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.model import NetworkConfig, PoseSplatter
 
-from ..conftest import DAMAGES
+from ..conftest import DAMAGES, Trap
 
 NETWORK = NetworkConfig(unets=1, channels=(8, 16), stride=2, features=4, hidden=8)
 
@@ -137,20 +137,17 @@ def test_starting_points(tmp_path):
     assert starting_point(files) == Path("given")
 
 
-class Evil:
-    def __reduce__(self):
-        return (open, ("/tmp/should-not-exist", "w"))
-
-
 def test_what_is_no_checkpoint_is_refused(tmp_path, checkpoint):
+    trap = Trap(tmp_path / "ran")
     bad = {
         "junk.pt": lambda path: path.write_bytes(b"junk"),
         "empty.pt": lambda path: torch.save({"weights": {}}, path),
-        "evil.pt": lambda path: path.write_bytes(pickle.dumps(Evil())),
-        "evil_zip.pt": lambda path: torch.save({"network": Evil()}, path),
+        "evil.pt": lambda path: path.write_bytes(pickle.dumps(trap)),
+        "evil_zip.pt": lambda path: torch.save({"network": trap}, path),
         "folder": lambda path: path.mkdir(),
     }
     for name, write in bad.items():
         write(tmp_path / name)
         with pytest.raises(PoseSplatterError, match=rf"{name}: not a checkpoint"):
             load_checkpoint(tmp_path / name)
+        assert not (tmp_path / "ran").exists()

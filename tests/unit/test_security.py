@@ -34,11 +34,14 @@ from pose_splatter.video import VideoInfo
 from pose_splatter.viewer import _scene_server, open_server
 
 from ..conftest import Trap
+from .test_cli import render
+from .test_cli import workspace as results  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 PROMISES = {
     "no code in a file is run": [
         "unit/test_security.py::test_no_code_in_a_file_is_run",
+        "unit/test_security.py::test_a_checkpoint_that_runs_code_is_one_sentence",
         "unit/test_security.py::test_no_code_that_could_run_what_it_reads",
         "unit/test_checkpoints.py::test_what_is_no_checkpoint_is_refused",
         "unit/test_checkpoints.py::test_a_damaged_release_is_refused",
@@ -167,6 +170,25 @@ def test_no_code_in_a_file_is_run(tmp_path, monkeypatch, file):
     with pytest.raises(Exception):  # noqa: B017, PT011
         read(tmp_path / name)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("file", ["checkpoint", "checkpoint as plain pickle"])
+def test_a_checkpoint_that_runs_code_is_one_sentence(results, tmp_path, capsys, file):  # noqa: F811
+    """To whoever renders with it; all else that is read for that is in order."""
+    checkpoint = results / "results/experiments/plain/checkpoint.pt"
+    _, write, _ = FILES[file]
+    write(checkpoint, Trap(tmp_path / "ran"))
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    assert render(results, "--output", str(tmp_path / "a.png")) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"pose-splatter: {checkpoint}: not a checkpoint of this program (")
+    assert said.err.endswith("); delete it and train again, or name another.\n")
+    assert said.err.count("\n") == 1
+    assert "weights_only" not in said.err, "torch's advice to run it all the same"
+    assert not said.out
+    assert not (tmp_path / "ran").exists()
+    assert not list(tmp_path.iterdir())
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
 
 def test_the_trap_works(tmp_path):

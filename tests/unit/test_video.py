@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -359,8 +360,93 @@ def test_a_file_that_was_cut_off_keeps_its_numbers(tmp_path):
         read = read_frames(cut, range(info.n_frames))
         levels = [round(float(picture[44:, 60:].mean()) / 6) for picture in read]
         assert levels == list(range(info.n_frames))
-    with pytest.raises(PoseSplatterError, match=r"0\.5.*cut off: \d+ frames are missing\).*cut"):
+    with pytest.raises(
+        PoseSplatterError, match=r"0\.5.*cut off: at least \d+ frames are missing\).*cut"
+    ):
         describe_recording([path, tmp_path / "0.5.mp4"], [])
+
+
+CONTAINERS = {
+    "MP4, its list first": ("v.mp4", "libx264", {"movflags": "faststart"}),
+    "fragmented MP4": ("v.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+    "Matroska": ("v.mkv", "libx264", {}),
+    "Matroska without lengths": ("v.mkv", "libx264", {"live": "1"}),
+    "WebM": ("v.webm", "libvpx-vp9", {}),
+    "AVI": ("v.avi", "mpeg4", {}),
+}
+
+
+def contained(folder: Path, name: str) -> Path:
+    """A video in one of CONTAINERS: 30 frames with a level each, over noise."""
+    file, codec, options = CONTAINERS[name]
+    path, pictures = folder / file, counting_pictures()
+    pictures[:, 20:36] = np.random.default_rng(0).integers(0, 256, (30, 16, 64, 3))
+    encode(path, pictures, codec, g="10", b="9000000", container=options)
+    if "live" in options:  # as browsers write it: that of a cluster is not known either
+        content = path.read_bytes()
+        for length, unknown in (
+            (rb"[\x40-\x7f].", b"\x7f\xff"),
+            (rb"[\x20-\x3f]..", b"\x3f\xff\xff"),
+        ):
+            content = re.sub(b"(?s)(\x1f\x43\xb6\x75)" + length, b"\\1" + unknown, content)
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_the_last_frame_cut_off_in_any_container(tmp_path, caplog, name):
+    """Wherever in it: it is told as missing, and those before it keep their numbers."""
+    path = contained(tmp_path, name)
+    whole = probe(path)
+    assert (whole.n_frames, whole.missing) == (30, 0)
+    with av.open(str(path)) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+    last = max(packets, key=lambda packet: packet.pos)
+    cut = tmp_path / f"cut{path.suffix}"
+    for kept in (1, last.size // 2, last.size - 1):
+        cut.write_bytes(path.read_bytes()[: last.pos + kept])
+        info = probe(cut)
+        assert 27 <= info.n_frames < 30
+        assert info.n_frames + info.missing == 30
+        read = read_frames(cut, range(info.n_frames))
+        levels = [round(float(picture[44:, 60:].mean()) / 6) for picture in read]
+        assert levels == list(range(info.n_frames))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert describe_recording([path, cut], []).stop == info.n_frames
+        assert f"cut off: at least {info.missing} frames are missing" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["fragmented MP4", "Matroska", "WebM", "AVI"])
+def test_a_list_cut_off_at_the_end_takes_no_frame(tmp_path, name):
+    path = contained(tmp_path, name)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert (probe(path).n_frames, probe(path).missing) == (30, 0)
+
+
+@pytest.mark.parametrize("name", ["MP4, its list first", "fragmented MP4", "Matroska", "WebM"])
+def test_a_file_cut_off_between_two_frames(tmp_path, name):
+    """No frame is in pieces, but some are listed, or a length is, which is not reached."""
+    path = contained(tmp_path, name)
+    with av.open(str(path)) as file:
+        places = sorted(packet.pos for packet in file.demux(video=0) if packet.size)
+    path.write_bytes(path.read_bytes()[: places[-1]])
+    info = probe(path)
+    assert 27 <= info.n_frames < 30
+    assert info.n_frames + info.missing == 30
+
+
+def test_frames_that_an_editor_hid_are_not_missing(tmp_path):
+    """An edit list (ISO 14496-12, section 8.6.6) ends after a third of the second."""
+    path = tmp_path / "v.mp4"
+    encode(path, counting_pictures(), g="10")
+    content = bytearray(path.read_bytes())
+    length = content.index(b"elst") + 12
+    content[length : length + 4] = (333).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert (probe(path).n_frames, probe(path).missing) == (10, 0)
+    levels = [round(float(p[40, 60].mean()) / 6) for p in read_frames(path, range(10))]
+    assert levels == list(range(10))
 
 
 def test_a_recording_of_ten_hours_is_read_from_its_middle(tmp_path):

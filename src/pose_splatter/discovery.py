@@ -21,7 +21,7 @@ from pose_splatter.calibration import Calibration, read_calibration, read_camera
 from pose_splatter.calibration.camera import natural_key
 from pose_splatter.cameras import CameraRig
 from pose_splatter.errors import PoseSplatterError
-from pose_splatter.paths import CAMERA, with_camera
+from pose_splatter.paths import CAMERA, find_masks, with_camera
 from pose_splatter.video import VideoInfo, probe, read_frames
 
 VIDEOS = (
@@ -119,13 +119,13 @@ def discover(
 ) -> Discovery:
     """Look through a folder, which config's paths then start with, as it is given.
 
-    `videos` and `masks` are patterns in the folder, `calibration` is a path; what is given is not
-    searched for. Raises PoseSplatterError where there are no videos of two cameras, or there is no
-    calibration.
+    `videos` and `masks` are patterns in the folder, `masks` also one HDF5 or Zarr of all cameras;
+    `calibration` is a path. What is given is not searched for. Raises PoseSplatterError where there
+    are no videos of two cameras, or there is no calibration.
     """
     folder = Path(folder)
-    contents = _Contents.of(folder)
     remarks: list[str] = []
+    contents = _Contents.of(folder, remarks)
     found = _find_calibrations(contents) if calibration is None else []
     known = _names(calibration) if calibration else [n for c in found for n in _names_of(c)]
     family = _choose_videos(contents, videos, known, remarks).named_after(known)
@@ -166,49 +166,79 @@ class _Contents:
     others: tuple[str, ...]  # files and folders that may be calibrations
 
     @classmethod
-    def of(cls, folder: Path) -> "_Contents":
-        if not folder.is_dir():
-            raise PoseSplatterError(f"{folder}: no such folder; name that of the recording.")
-        if "{" in str(folder) or "}" in str(folder):
-            raise PoseSplatterError(
-                f"{folder}: braces in a path mean the camera's name in config; rename the folder."
-            )
+    def of(cls, folder: Path, remarks: list[str]) -> "_Contents":
+        """What is there; of subfolders that cannot be looked into, it is said that they are not."""
         kinds: dict[str, list[str]] = {"videos": [], "pictures": [], "stores": [], "others": []}
-        for path in _walk(folder, DEPTH):
-            relative, suffix = path.relative_to(folder).as_posix(), path.suffix.lower()
-            if suffix in VIDEOS:
-                kinds["videos"].append(relative)
-            elif path.is_dir() and suffix != ".zarr":
-                if any(file.suffix.lower() in PICTURES for file in path.iterdir()):
-                    kinds["pictures"].append(relative)
-                kinds["others"].append(relative)
-            elif suffix not in PICTURES:
-                if suffix in STORES:
-                    kinds["stores"].append(relative)
-                if path.is_file() and path.stat().st_size <= LARGEST:
-                    kinds["others"].append(relative)
+        closed: list[Path] = []
+        for path, inside in _walk(_top(folder), DEPTH, closed):
+            for kind in _kinds(path, inside):
+                kinds[kind].append(path.relative_to(folder).as_posix())
         ordered = {kind: tuple(sorted(paths, key=natural_key)) for kind, paths in kinds.items()}
         if len(ordered["videos"]) > MOST_FILES:
             raise PoseSplatterError(
                 f"{folder}: there are {len(ordered['videos'])} videos in it; name the folder of "
                 "one recording."
             )
+        if closed:
+            more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
+            remarks.append(
+                f"left out: {closed[0].relative_to(folder).as_posix()}{more}, which cannot be "
+                "looked into; if the recording lies there, give yourself the right to"
+            )
         return cls(folder, *ordered.values())
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
+def _top(folder: Path) -> list[Path]:
+    """What lies in the folder itself, which has to be one that config can name."""
+    if not folder.is_dir():
+        raise PoseSplatterError(f"{folder}: no such folder; name that of the recording.")
+    if "{" in str(folder) or "}" in str(folder):
+        raise PoseSplatterError(
+            f"{folder}: braces in a path mean the camera's name in config; rename the folder."
+        )
     try:
-        paths = list(folder.iterdir())
+        return list(folder.iterdir())
     except OSError as error:
         raise PoseSplatterError(
             f"{folder}: cannot be looked into ({error.strerror}); give yourself the right to."
         ) from error
+
+
+def _walk(
+    paths: Iterable[Path], depth: int, closed: list[Path]
+) -> Iterator[tuple[Path, list[Path] | None]]:
+    """The paths and all below them, each with what lies in it, or None for what is no folder.
+
+    What cannot be looked into is added to `closed` instead. Zarr's folders are one store.
+    """
     for path in paths:
         if path.name.startswith(".") or path.name in SKIPPED or "{" in path.name:
             continue
-        yield path
-        if path.is_dir() and path.suffix.lower() != ".zarr" and depth:
-            yield from _walk(path, depth - 1)
+        try:
+            is_folder = path.is_dir() and path.suffix.lower() != ".zarr"
+            inside = list(path.iterdir()) if is_folder else None
+        except OSError:
+            closed.append(path)
+            continue
+        yield path, inside
+        if inside and depth:
+            yield from _walk(inside, depth - 1, closed)
+
+
+def _kinds(path: Path, inside: list[Path] | None) -> Iterator[str]:
+    """All that a path may be, by its ending or by what lies in it."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEOS:
+        yield "videos"
+    elif inside is not None:
+        if any(file.suffix.lower() in PICTURES for file in inside):
+            yield "pictures"
+        yield "others"
+    elif suffix not in PICTURES:
+        if suffix in STORES:
+            yield "stores"
+        if path.is_file() and path.stat().st_size <= LARGEST:
+            yield "others"
 
 
 # --- families ----------------------------------------------------------------------------------
@@ -270,10 +300,14 @@ def _split(one: Sequence[list[str]], other: Sequence[list[str]]) -> tuple[str, s
     return "/".join(parts[:-1]) + parts[-1], name, len(run)
 
 
+def _relative(folder: Path, pattern: str) -> str:
+    """A pattern that a person wrote, with the folder before it or without."""
+    return pattern.removeprefix(folder.as_posix() + "/")
+
+
 def _given(pattern: str, contents: _Contents, paths: Sequence[str], option: str) -> Family:
     """The family of a pattern that a person wrote."""
-    start = contents.folder.as_posix() + "/"
-    pattern = pattern.removeprefix(start) if pattern.startswith(start) else pattern
+    pattern = _relative(contents.folder, pattern)
     if CAMERA not in pattern:
         raise PoseSplatterError(
             f"{option} {pattern!r} does not say where a camera's name goes; write {CAMERA} there."
@@ -374,20 +408,10 @@ def _choose_masks(
     contents: _Contents, given: str | None, family: Family, remarks: list[str]
 ) -> str:
     """The masks of just these cameras, or auto."""
-    if given == "auto":
-        return "auto"
-    every = [*contents.videos, *contents.picture_folders, *contents.stores]
     if given is not None:
-        masks = _given(given, contents, every, "--masks").named_after(family.names)
-        missing = [name for name in family.names if name not in masks.names]
-        if missing:
-            raise PoseSplatterError(
-                f"--masks {given!r} has no file for camera {missing[0]}; give masks of all "
-                "cameras, named as the videos are."
-            )
-        return masks.pattern
+        return given if given == "auto" else _given_masks(contents, given, family)
     others: list[str] = []
-    for paths in (contents.videos, contents.picture_folders, contents.stores):
+    for paths in _comparable(contents, remarks):
         for found in families(paths):
             masks = found.named_after(family.names)
             if masks.pattern == family.pattern or not _holds_masks(contents, masks):
@@ -406,6 +430,54 @@ def _choose_masks(
     return "auto"
 
 
+def _given_masks(contents: _Contents, given: str, family: Family) -> str:
+    """The pattern of the masks that a person named: a file for each camera, or a store."""
+    pattern = _relative(contents.folder, given)
+    if _in_store(_joined(contents.folder, pattern), family.names):
+        return pattern
+    if CAMERA not in pattern:
+        raise PoseSplatterError(
+            f"--masks {given!r} is no HDF5 or Zarr, which alone hold all cameras in one; correct "
+            f"the path, or write {CAMERA} where a camera's name goes."
+        )
+    every = [*contents.videos, *contents.picture_folders, *contents.stores]
+    masks = _given(pattern, contents, every, "--masks").named_after(family.names)
+    missing = [name for name in family.names if name not in masks.names]
+    if missing:
+        raise PoseSplatterError(
+            f"--masks {given!r} has no file for camera {missing[0]}; give masks of all "
+            "cameras, named as the videos are."
+        )
+    return masks.pattern
+
+
+def _in_store(pattern: str, names: Sequence[str]) -> bool:
+    """Whether the path of each camera's masks leads to or into HDF5 or Zarr."""
+    try:
+        return all(find_masks(pattern, name).kind in ("hdf5", "zarr") for name in names)
+    except PoseSplatterError:  # one path for all cameras, and something else there
+        return False
+
+
+def _comparable(contents: _Contents, remarks: list[str]) -> Iterator[Sequence[str]]:
+    """The paths that may be masks, by kind, but for a kind of which there are too many.
+
+    Every path is compared with every other of its kind: thousands of them, as poses of single
+    frames are, would take many minutes.
+    """
+    kinds = {"videos": contents.videos, "folders of pictures": contents.picture_folders}
+    for suffix in STORES:
+        kinds[f"{suffix} files"] = tuple(s for s in contents.stores if s.lower().endswith(suffix))
+    for kind, paths in kinds.items():
+        if len(paths) <= MOST_FILES:
+            yield paths
+        else:
+            remarks.append(
+                f"there are {len(paths)} {kind}, too many to look for masks among them; if masks "
+                "are there, say which with --masks"
+            )
+
+
 def _holds_masks(contents: _Contents, family: Family) -> bool:
     path = contents.folder / family.path(family.names[0])
     if path.suffix.lower() in VIDEOS:
@@ -420,13 +492,16 @@ def _holds_masks(contents: _Contents, family: Family) -> bool:
 
 
 def _has_array(path: Path) -> bool:
-    """Whether a file holds arrays of masks rather than cameras."""
+    """Whether a file holds arrays of masks rather than cameras; a damaged one holds nothing."""
     if path.suffix.lower() == ".zarr":
         return True
-    if not path.is_file() or not h5py.is_hdf5(path):
+    try:
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return False
+        with h5py.File(path, "r") as file:
+            return any(isinstance(item, h5py.Dataset) and item.ndim >= 3 for item in file.values())
+    except OSError:
         return False
-    with h5py.File(path, "r") as file:
-        return any(isinstance(item, h5py.Dataset) and item.ndim >= 3 for item in file.values())
 
 
 # --- calibration -------------------------------------------------------------------------------
@@ -452,7 +527,7 @@ def _names(path: str) -> list[str]:
 
 
 def _find_calibrations(contents: _Contents) -> list[_Found]:
-    """Everything in the folder that reads as a calibration of one camera or more."""
+    """What reads as a calibration of one camera or more, among the first files and folders."""
     found = []
     for path in contents.others[:MOST_FILES]:
         try:
@@ -486,8 +561,10 @@ def _choose_calibration(
             for f in found
         )
         what = f"no calibration of its {count} cameras ({there})" if found else "no calibration"
+        left = len(contents.others[MOST_FILES:])
+        more = f", but {left} of its files and folders were not opened" if left else ""
         raise PoseSplatterError(
-            f"{folder}: {what} was found in it; name the file with --calibration "
+            f"{folder}: {what} was found in it{more}; name the file with --calibration "
             "(docs/calibration.md lists the formats)."
         )
     rivals = by_name or apart or by_place

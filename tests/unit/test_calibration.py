@@ -1,8 +1,10 @@
 """Calibration files: each format against its own formula, told apart by content, checked."""
 
 import json
+import os
 import pickle
 import shutil
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -1129,6 +1131,20 @@ FILE_CASES = {
     ),
     "a division model": (colmap_model("SIMPLE_DIVISION"), r"cameras\.txt: .*SIMPLE_DIVISION"),
 }
+
+
+@pytest.mark.parametrize("start", [b"\0", b'{"frames": ['])
+def test_of_what_is_no_calibration_the_beginning_is_read(tmp_path, start):
+    """A video of many gigabytes may be named by mistake."""
+    path = text("video.mp4", start)(tmp_path)
+    os.truncate(path, 2**26)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PoseSplatterError, match="no known format"):
+            read_cameras(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("case", FILE_CASES)

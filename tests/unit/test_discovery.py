@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+import zarr
 
+from pose_splatter import discovery
 from pose_splatter.calibration import read_cameras
 from pose_splatter.cli import main, read_config
 from pose_splatter.discovery import Family, discover, families, propose_heldout, two_valued
@@ -160,6 +162,60 @@ def test_masks_in_one_file(recording):
     assert discover(recording).masks.endswith("/masks.h5")
 
 
+def test_a_masks_file_cut_short_holds_none(recording):
+    shutil.rmtree(recording / "masks")
+    path = recording / "masks.h5"
+    with h5py.File(path, "w") as file:
+        file["masks"] = np.zeros((30, 6, 120, 160), np.uint8)
+    path.write_bytes(path.read_bytes()[:5000])
+    assert h5py.is_hdf5(path)
+    assert discover(recording).masks == "auto"
+
+
+@pytest.mark.parametrize(
+    "masks", ["all.h5", "all.h5/masks", "all.h5/{camera}", "all.zarr", "all.zarr/masks"]
+)
+def test_masks_in_one_store_may_be_named(recording, masks):
+    """No word in its path says so; with the folder before it or without."""
+    with h5py.File(recording / "all.h5", "w") as file:
+        file["masks"] = np.zeros((30, 6, 120, 160), np.uint8)
+    group = zarr.open_group(recording / "all.zarr", mode="w")
+    group.create_array("masks", shape=(30, 6, 120, 160), dtype="uint8")
+    for given in (masks, f"{recording}/{masks}"):
+        assert discover(recording, masks=given).masks == f"{recording}/{masks}"
+
+
+def many_stores(folder: Path) -> None:
+    for number in range(13):
+        (folder / f"pose{number}.json").write_text("{}")
+
+
+def many_picture_folders(folder: Path) -> None:
+    for number in range(13):
+        (folder / f"trial{number}").mkdir()
+        (folder / f"trial{number}/0.png").touch()
+
+
+@pytest.mark.parametrize(
+    ("clutter", "words"),
+    [(many_stores, "13 .json files"), (many_picture_folders, "13 folders of pictures")],
+)
+def test_too_many_files_are_not_compared(recording, monkeypatch, clutter, words):
+    """Thousands of them make millions of pairs; masks of other kinds are found all the same."""
+    monkeypatch.setattr(discovery, "MOST_FILES", 12)
+    shutil.rmtree(recording / "masks")
+    clutter(recording)
+    found = discover(recording, calibration=str(recording / "rig.h5"))
+    assert found.masks == "auto"
+    (remark,) = found.remarks
+    assert f"there are {words}, too many to look for masks among them" in remark
+    assert "--masks" in remark
+    with h5py.File(recording / "masks.h5", "w") as file:
+        file["masks"] = np.zeros((30, 6, 120, 160), np.uint8)
+    found = discover(recording, calibration=str(recording / "rig.h5"))
+    assert found.masks.endswith("/masks.h5")
+
+
 def test_no_masks_are_made(recording):
     shutil.rmtree(recording / "masks")
     found = discover(recording)
@@ -223,6 +279,48 @@ def test_two_calibrations_are_told(recording):
     (remark,) = discover(recording).remarks
     assert f"--calibration '{recording}/rig.h5'" in remark
     assert discover(recording, calibration=str(recording / "rig.h5")).remarks == ()
+
+
+def test_files_that_were_not_opened_are_counted(recording, monkeypatch):
+    """The calibration comes after as many files as are opened."""
+    monkeypatch.setattr(discovery, "MOST_FILES", 12)
+    (recording / "rig.h5").rename(recording / "z.h5")
+    for number in range(20):
+        (recording / f"a{number}.txt").touch()
+    with pytest.raises(PoseSplatterError, match=r"but 11 of its .* not opened; .* --calibration"):
+        discover(recording)
+    assert discover(recording, calibration=str(recording / "z.h5")).remarks == ()
+
+
+def close_folders(monkeypatch, *names: str) -> None:
+    """Folders of these names cannot be looked into; root, who may run this, could into any."""
+    iterdir = Path.iterdir
+
+    def refuse(path: Path):
+        if path.name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+
+def test_folders_that_cannot_be_looked_into_are_told(recording, monkeypatch):
+    (recording / "lost+found").mkdir()
+    (recording / "videos/other").mkdir()
+    close_folders(monkeypatch, "lost+found")
+    found = discover(recording)
+    assert len(found.cameras) == 6
+    (remark,) = found.remarks
+    assert remark.startswith("left out: lost+found, which cannot be looked into")
+    close_folders(monkeypatch, "other")
+    (remark,) = discover(recording).remarks
+    assert " and 1 more, which cannot be looked into" in remark
+
+
+def test_a_recording_that_cannot_be_looked_into(recording, monkeypatch):
+    close_folders(monkeypatch, recording.name)
+    with pytest.raises(PoseSplatterError, match=r"my rec: cannot be looked into \(Permission den"):
+        discover(recording)
 
 
 def test_a_calibration_file_for_each_camera(recording):
@@ -300,6 +398,8 @@ def test_cameras_that_differ_are_listed(recording):
         (lambda f: None, {"videos": "videos/cam0.mp4"}, "does not say where a camera's name goes"),
         (lambda f: None, {"videos": "no/{camera}.mp4"}, "is the path of 0 files"),
         (lambda f: (f / "masks/cam2.mp4").unlink(), {"masks": "masks/cam{camera}.mp4"}, "camera 2"),
+        (lambda f: None, {"masks": "nowhere.h5"}, "--masks 'nowhere.h5' is no HDF5 or Zarr"),
+        (lambda f: (f / "a.json").write_text("{}"), {"masks": "a.json"}, "write {camera} where"),
         (lambda f: None, {"calibration": "nowhere.h5"}, "nowhere.h5: no such calibration"),
         (lambda f: (f / "videos/cam1.mp4").write_text(""), {}, "cam1.mp4: cannot read the video"),
     ],

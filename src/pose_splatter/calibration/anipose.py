@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pose_splatter.calibration.camera import CalibratedCamera, calibrated_camera
+from pose_splatter.calibration.camera import CalibratedCamera, calibrated_camera, first_bytes
 
 NAME = "Anipose's or Pose2Sim's TOML"
 # A table's header, and below it the intrinsic matrix.
@@ -19,7 +19,7 @@ LAYOUT = re.compile(rb"^\s*\[[^\]]+\]\s*$.*^\s*matrix\s*=\s*\[", re.MULTILINE | 
 
 
 def recognises(path: Path) -> bool:
-    return path.is_file() and LAYOUT.search(path.read_bytes()[:65536]) is not None
+    return LAYOUT.search(first_bytes(path)) is not None
 
 
 def read(path: Path) -> list[CalibratedCamera]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import cv2
@@ -90,6 +90,17 @@ def numbers(where: str, what: str, values: Any, *shapes: tuple[int, ...]) -> Flo
             f"{where}: {what} {found}, but {wanted} numbers are needed; export it again."
         )
     return array.squeeze() if shapes else array
+
+
+def first_bytes(path: Path, count: int = 2**16) -> bytes:
+    """How a file begins, which tells its format; the whole may be gigabytes of something else.
+
+    What is no file begins with nothing.
+    """
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

@@ -17,7 +17,12 @@ import h5py
 import numpy as np
 from scipy.io import loadmat
 
-from pose_splatter.calibration.camera import CalibratedCamera, calibrated_camera, numbers
+from pose_splatter.calibration.camera import (
+    CalibratedCamera,
+    calibrated_camera,
+    first_bytes,
+    numbers,
+)
 from pose_splatter.errors import PoseSplatterError
 
 NAME = "DANNCE's or Label3D's .mat"
@@ -26,10 +31,7 @@ VARIABLES = ("params", "camnames", *FIELDS)
 
 
 def recognises(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(6) == b"MATLAB"
+    return first_bytes(path).startswith(b"MATLAB")
 
 
 def read(path: Path) -> list[CalibratedCamera]:

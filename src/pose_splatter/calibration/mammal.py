@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from pose_splatter.calibration.camera import CalibratedCamera, calibrated_camera, numbers
+from pose_splatter.calibration.camera import (
+    CalibratedCamera,
+    calibrated_camera,
+    first_bytes,
+    numbers,
+)
 from pose_splatter.errors import PoseSplatterError
 
 NAME = "MAMMAL's new_cam.pkl"
@@ -58,10 +63,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def recognises(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(3).startswith(OPENINGS)
+    return first_bytes(path).startswith(OPENINGS)
 
 
 def read(path: Path) -> list[CalibratedCamera]:

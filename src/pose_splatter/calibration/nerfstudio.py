@@ -16,6 +16,7 @@ from pose_splatter.calibration.camera import (
     OPENGL_AXES,
     CalibratedCamera,
     calibrated_camera,
+    first_bytes,
     image_names,
     numbers,
 )
@@ -27,11 +28,8 @@ COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")  # as in distortion_params
 
 
 def recognises(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        start = file.read(64)
-        return start.lstrip()[:1] == b"{" and b'"transform_matrix"' in start + file.read()
+    start = first_bytes(path)
+    return start.lstrip().startswith(b"{") and b'"transform_matrix"' in start
 
 
 def read(path: Path) -> list[CalibratedCamera]:

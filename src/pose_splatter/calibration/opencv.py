@@ -25,6 +25,7 @@ import yaml
 from pose_splatter.calibration.camera import (
     CalibratedCamera,
     calibrated_camera,
+    first_bytes,
     natural_key,
     numbers,
 )
@@ -60,13 +61,12 @@ Parts = list[tuple[str | None, dict[str, Any]]]  # names and contents of cameras
 def recognises(path: Path) -> bool:
     if path.is_dir():
         return any(_is_text(file) for file in _files(path))
-    return path.is_file() and _is_text(path)
+    return _is_text(path)
 
 
 def _is_text(path: Path) -> bool:
     """Whether a file opens as FileStorage's XML, as YAML with names at its top, or as JSON."""
-    with path.open("rb") as file:
-        head = file.read(4096)
+    head = first_bytes(path, 4096)
     if b"\0" in head:
         return False
     opening = head.lstrip()

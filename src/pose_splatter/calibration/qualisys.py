@@ -15,7 +15,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pose_splatter.calibration.camera import OPENGL_AXES, CalibratedCamera, calibrated_camera
+from pose_splatter.calibration.camera import (
+    OPENGL_AXES,
+    CalibratedCamera,
+    calibrated_camera,
+    first_bytes,
+)
 from pose_splatter.errors import PoseSplatterError
 
 NAME = "Qualisys .qca.txt"
@@ -23,10 +28,7 @@ LAYOUT = re.compile(rb"<calibration[\s>].*<cameras?[\s>]", re.DOTALL)
 
 
 def recognises(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return LAYOUT.search(file.read(4096)) is not None
+    return LAYOUT.search(first_bytes(path, 4096)) is not None
 
 
 def read(path: Path) -> list[CalibratedCamera]:

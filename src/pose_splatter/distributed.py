@@ -30,8 +30,11 @@ class Team:
         return self.rank == 0
 
     def device(self, kind: str) -> str:
-        """This process's own GPU, or the CPU that all share."""
-        return f"cuda:{self.rank}" if kind == "cuda" else kind
+        """This process's own GPU, the current one from now on, or the CPU that all share."""
+        if kind != "cuda":
+            return kind
+        torch.cuda.set_device(self.rank)  # what takes no device would go to the first GPU
+        return f"cuda:{self.rank}"
 
     def replica(self, model: nn.Module) -> nn.Module:
         """The model as the team trains it: gradients are averaged over all processes."""

@@ -48,8 +48,9 @@ def prepare_frame(
     image, mask = image[:height, :width], mask[:height, :width]
     small_image = np.full((height // downsample, width // downsample, 3), 255, np.uint8)
     small_mask = np.zeros(small_image.shape[:2], np.uint8)
-    if mask.any():  # most of a picture is not the animal: only the blocks it reaches are averaged
-        blocks = tuple(_divided(side, downsample) for side in mask_box(mask))
+    box = mask_box(mask)
+    if box[0].stop:  # most of a picture is not the animal: only the blocks it reaches are averaged
+        blocks = tuple(_divided(side, downsample) for side in box)
         pixels = tuple(slice(side.start * downsample, side.stop * downsample) for side in blocks)
         averages = _average_blocks(image[pixels], mask[pixels], downsample)
         small_image[blocks], small_mask[blocks] = averages
@@ -58,8 +59,14 @@ def prepare_frame(
 
 def mask_box(mask: UInt8[ndarray, "height width"]) -> tuple[slice, slice]:
     """The rows and columns that a mask reaches; none where it is empty."""
-    left, top, width, height = cv2.boundingRect(mask)
-    return slice(top, top + height), slice(left, left + width)
+    columns = _reached(mask.max(axis=0))  # both in half the time of cv2.boundingRect
+    return _reached(mask[:, columns].max(axis=1, initial=0)), columns
+
+
+def _reached(line: UInt8[ndarray, " pixel"]) -> slice:
+    """From the first to the last pixel that is not 0."""
+    pixels = np.flatnonzero(line)
+    return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else slice(0, 0)
 
 
 def mask_middles(masks: Iterable[UInt8[ndarray, "height width"]]) -> Float[ndarray, "camera 2"]:
@@ -68,9 +75,9 @@ def mask_middles(masks: Iterable[UInt8[ndarray, "height width"]]) -> Float[ndarr
 
 
 def _mask_middle(mask: UInt8[ndarray, "height width"]) -> Float[ndarray, "2"]:
-    if not mask.any():
-        return np.full(2, np.nan)
     rows, columns = mask_box(mask)
+    if not rows.stop:
+        return np.full(2, np.nan)
     moments = cv2.moments(mask[rows, columns], binaryImage=True)
     corner, area = np.array([columns.start, rows.start]), moments["m00"]
     sums = corner * area + [moments["m10"], moments["m01"]]  # whole numbers: nothing is rounded

@@ -90,6 +90,14 @@ def test_two_processes_step_on_the_mean_of_their_frames(tmp_path, recording, reh
     assert messages.count("epoch 1 of 2") == 1, "one process of the team speaks"
 
 
+def test_each_process_of_a_team_works_on_its_own_gpu(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert [Team(rank, 3).device("cuda") for rank in range(3)] == ["cuda:0", "cuda:1", "cuda:2"]
+    assert current == [0, 1, 2], "what takes no device goes to the current one"
+    assert Team(1, 3).device("cpu") == "cpu"
+
+
 def test_an_error_in_a_team_is_one_sentence(tmp_path, recording):
     wild = replace(TWO, learning_rate=1e30, warmup=0, clip_gradient=1e30)
     with pytest.raises(PoseSplatterError, match="nan in epoch 0 at video frame"):

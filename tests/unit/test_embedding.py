@@ -27,6 +27,7 @@ from pose_splatter.embedding.store import (
     write_embedding_h5,
 )
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.frames import chunk_of
 from pose_splatter.model import NetworkConfig, PoseSplatter
 from pose_splatter.tracking import Track
 from pose_splatter.video import RecordingDescription
@@ -65,26 +66,44 @@ def test_gaussians_are_in_the_animals_frame(extractor, recording):
     assert local.means.mean(dim=0).norm() < 20, "about the origin, wherever the animal is"
 
 
-def test_parts_gather_to_what_one_part_holds(tmp_path, monkeypatch, extractor, recording):
-    parts = [tmp_path / f"{part}.zarr" for part in range(3)]
-    for path, frames in zip(parts, (range(0, 1), range(1, 4), range(4, 6)), strict=True):
-        write_recording_features(path, extractor, recording, frames, "a")
-    write_recording_features(tmp_path / "whole.zarr", extractor, recording, range(6), "a")
-    gather_features(tmp_path / "features.zarr", parts)
+def gathered(folder, count, extractor, recording) -> dict[Path, bytes]:
+    """The files of features.zarr, by their paths in it, gathered from `count` parts."""
+    names = [f"{n + 1}-of-{count}" for n in range(count)]
+    parts = [folder / f"features.{name}.zarr" for name in names]
+    for name, part in zip(names, parts, strict=True):
+        frames = chunk_of(range(len(recording.store)), name)
+        write_recording_features(part, extractor, recording, frames, "a")
+    path = folder / "features.zarr"
+    gather_features(path, parts)
+    files = [file for file in path.rglob("*") if file.is_file()]
+    return {file.relative_to(path): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("count", [3, 8, 24])
+def test_parts_gather_to_what_one_part_holds(tmp_path, extractor, recording, count):
+    """The second of eight parts holds no animal, the first of 24 no frame."""
+    whole = gathered(tmp_path / "whole", 1, extractor, recording)
+    assert {Path(f"features/c.{frame}.0.0") for frame in range(12)} <= set(whole)
+    assert gathered(tmp_path / "parts", count, extractor, recording) == whole
+
+
+def test_features_are_read_whole_and_in_part(tmp_path, monkeypatch, extractor, recording):
+    gathered(tmp_path, 3, extractor, recording)
     features = read_features(tmp_path / "features.zarr")
-    np.testing.assert_array_equal(features, read_features(tmp_path / "whole.zarr"))
-    assert features.shape == (6, 3 * 5)
+    parts = [read_features(tmp_path / f"features.{n + 1}-of-3.zarr") for n in range(3)]
+    np.testing.assert_array_equal(features, np.concatenate(parts))
+    assert features.shape == (12, 3 * 5)
     some = read_features(tmp_path / "features.zarr", np.array([4, 1]))
     np.testing.assert_array_equal(some, features[[4, 1]])
-    monkeypatch.setattr(store, "BLOCK", 4)
+    monkeypatch.setattr(store, "BLOCK", 5)
     blocks = list(read_blocks(tmp_path / "features.zarr"))
-    assert list(map(len, blocks)) == [4, 2]
+    assert list(map(len, blocks)) == [5, 5, 2]
     np.testing.assert_array_equal(np.concatenate(blocks), features)
     assert np.isnan(features[2]).all(), "without the animal"
     assert np.isfinite(np.delete(features, 2, axis=0)).all()
     assert (np.delete(features, 2, axis=0) > 0).any(axis=1).all()
     group = zarr.open_group(tmp_path / "features.zarr", mode="r")
-    assert group["features"].shape == (6, 3, 5)
+    assert group["features"].shape == (12, 3, 5)
     assert group.attrs["harmonics"] == [[0, 0], [1, 0], [1, 1]]
     assert group.attrs["recording"] == "balls"
 

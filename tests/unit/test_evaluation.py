@@ -195,6 +195,30 @@ def test_renders_and_metrics_are_the_same_in_any_number_of_parts(tmp_path, count
     assert others[2] == cameras
 
 
+@pytest.mark.parametrize("count", [3, 8, 12])
+def test_metrics_of_the_hull_are_the_same_in_any_number_of_parts(tmp_path, count):
+    """The first of eight parts, and three of twelve, have no rows."""
+    recording, frames = balls_recording(np.arange(12), np.zeros(12)), range(2, 12)
+    views = Views(recording.rig.names, ("1",))
+
+    def measured(n_parts: int) -> tuple[pd.DataFrame, bytes]:
+        folder = tmp_path / str(n_parts)
+        folder.mkdir()
+        names = [f"{part + 1}-of-{n_parts}" for part in range(n_parts)]
+        for name in names:
+            chunk = chunk_of(frames, name)
+            part = evaluate_hull(recording.store, recording.rig, recording.track, views, chunk)
+            save_table_part(folder / f"{name}.json", part)
+        table = gather_tables([folder / f"{name}.json" for name in names])
+        write_table(folder / "hull_metrics_test.csv", summarise(table))
+        return table, (folder / "hull_metrics_test.csv").read_bytes()
+
+    (table, cameras), (others, other_cameras) = measured(1), measured(count)
+    assert list(table["frame"].unique()) == list(frames)[1:], "the third frame shows no animal"
+    assert other_cameras == cameras
+    pd.testing.assert_frame_equal(others, table, check_exact=True)
+
+
 def test_tables_of_parts_lose_no_digit_and_no_name(tmp_path):
     values = [np.inf, np.nan, 1 / 3, np.nextafter(0.1, 1), 1e-300]
     names = ["NA", "01", "null", "nan", "1e3"]

@@ -487,19 +487,39 @@ def test_gsplat_is_asked_for_the_same_picture(monkeypatch):
     assert {name: call.arguments[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("compiler", ["none", "fails"])
-def test_gsplat_without_kernels_is_one_sentence(monkeypatch, compiler):
+@pytest.fixture
+def kernels(monkeypatch):
+    """gsplat's module of kernels, without any, and the locks under which it is imported."""
     from pose_splatter.rasterize import gsplat_backend
 
-    backend = ModuleType("gsplat.cuda._backend")
+    backend, turns = ModuleType("gsplat.cuda._backend"), []
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", backend)
+    monkeypatch.setattr(gsplat_backend, "alone", lambda path: turns.append(path) or nullcontext())
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/on/all/nodes")
+    gsplat_backend.require_kernels.cache_clear()
+    yield backend, turns
+    gsplat_backend.require_kernels.cache_clear()
+
+
+def test_gsplats_kernels_are_locked_once_a_process(kernels):
+    from pose_splatter.rasterize import gsplat_backend
+
+    backend, turns = kernels
+    backend._C = object()
+    for _ in range(3):
+        gsplat_backend.require_kernels()
+    assert len(turns) == 1
+
+
+@pytest.mark.parametrize("compiler", ["none", "fails"])
+def test_gsplat_without_kernels_is_one_sentence(monkeypatch, kernels, compiler):
+    from pose_splatter.rasterize import gsplat_backend
+
+    backend, turns = kernels
     words = "cannot import name '_C'"
     if compiler == "none":
         backend._C, words = None, "no CUDA compiler is here"
-    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", backend)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    turns = []
-    monkeypatch.setattr(gsplat_backend, "alone", lambda path: turns.append(path) or nullcontext())
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/on/all/nodes")
     with pytest.raises(PoseSplatterError, match=r"\); install NVIDIA's CUDA toolkit 13\.0") as e:
         gsplat_backend.require_kernels()
     assert words in str(e.value)

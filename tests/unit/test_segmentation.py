@@ -1,7 +1,6 @@
 """Masks from raw videos: scenes whose masks are known, small and drawn on the spot."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import cv2
 import h5py
@@ -11,6 +10,8 @@ import pytest
 from pose_splatter import video
 from pose_splatter.cameras import filmed_pixels
 from pose_splatter.errors import PoseSplatterError
+from pose_splatter.frames import chunk_of
+from pose_splatter.masks import write_mask_video
 from pose_splatter.segmentation.background import (
     background_of,
     gain,
@@ -37,7 +38,7 @@ from pose_splatter.segmentation.recording import (
     write_mask_part,
 )
 from pose_splatter.segmentation.vote import Vote
-from pose_splatter.video import VideoInfo, index_of
+from pose_splatter.video import VideoInfo, index_of, probe, read_frames, save_indexes
 
 from ..conftest import ring_rig, silhouettes, walking_balls, write_video
 
@@ -492,9 +493,34 @@ def test_weights_that_are_missing_or_no_network(tmp_path):
 # --- recordings --------------------------------------------------------------------------------
 
 
-def test_parts_make_the_masks_of_the_whole(tmp_path, monkeypatch):
-    """However a recording is cut, and also where only every second frame is used."""
+def made_in_parts(folder, count, videos, segmenter, vote, offsets, frames) -> list[bytes]:
+    """The files of all cameras' mask videos, and of their indexes, made from `count` parts."""
+    folder.mkdir()
+    names, indexes = [f"{n + 1}-of-{count}" for n in range(count)], [*map(index_of, videos)]
+    parts = [folder / f"masks.{name}.h5" for name in names]
+    for name, part in zip(names, parts, strict=True):
+        chunk = chunk_of(range(len(frames)), name)
+        run = frames[chunk.start : chunk.stop]
+        write_mask_part(part, videos, segmenter, vote, offsets, frames, run, indexes)
+    made = []
+    for camera, info in enumerate(map(probe, videos)):
+        masks, index = folder / f"{camera}.mkv", folder / f"{camera}.index.npz"
+        write_mask_video(masks, read_parts(parts, camera, info), info)
+        save_indexes(index, [masks])
+        made += [masks.read_bytes(), index.read_bytes()]
+    return made
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_parts_make_the_masks_of_the_whole(tmp_path, monkeypatch, count):
+    """However a recording is cut, and also where only every second frame is used.
+
+    Of what is small and far from the animal, that in frames 12 and 14 stays: it is there in one
+    part's last frame and in the next one's first. What flashes up in frame 8 goes.
+    """
     pictures, truth = scene(path(24))
+    flash, short = np.s_[8, 2:10, 112:120], np.s_[12:15:2, 84:92, 112:120]
+    pictures[flash] = pictures[short] = FUR
     write_video(tmp_path / "v.mp4", pictures, crf=8)
     save_model(tmp_path / "m.npz", model_camera(tmp_path / "v.mp4", range(24), SETTINGS))
     saved = load_model(tmp_path / "m.npz")
@@ -502,25 +528,45 @@ def test_parts_make_the_masks_of_the_whole(tmp_path, monkeypatch):
     save_floor(tmp_path / "f.npz", None)
     files = [tmp_path / "m.npz"], tmp_path / "f.npz", ""
     segmenter = make_segmenter(ring_rig(1), [0], "background", 5.0, 0.35, *files)
-    frames, made, index = range(2, 24, 2), [], [index_of(tmp_path / "v.mp4")]
+    used, videos = [*range(2, 24, 2)], [tmp_path / "v.mp4"]
+    recording = videos, segmenter, None, [0], used
+    whole = made_in_parts(tmp_path / "whole", 1, *recording)
+    assert made_in_parts(tmp_path / "parts", count, *recording) == whole
+    made = np.stack(list(read_frames(tmp_path / "whole/0.mkv", range(24), "grey"))) // 255
+    assert not made[[0, 1, 3, 23]].any(), "frames that are not used are black"
+    assert np.median([iou(a, b) for a, b in zip(made[used], truth[used], strict=True)]) > 0.9
+    assert made[short].mean() > 0.8
+    assert not made[flash].any()
+    numbers = []
+    for n in range(count):
+        with h5py.File(tmp_path / f"parts/masks.{n + 1}-of-{count}.h5") as file:
+            numbers += file["source_frames"][:, 0].tolist()
+    assert numbers == used
+    index, late, part = [index_of(videos[0])], tmp_path / "late.h5", range(2, 20, 2)
     monkeypatch.setattr(video, "index_of", None)  # the file is not looked through once more
-    for cuts in ([2, 24], [2, 10, 24]):
-        parts = []
-        for start, stop in pairwise(cuts):
-            parts.append(tmp_path / f"{start}-{stop}.h5")
-            part = range(start, stop, 2)
-            files = parts[-1], [tmp_path / "v.mp4"]
-            write_mask_part(*files, segmenter, None, [0], frames, part, index)
-        info = VideoInfo(tmp_path / "v.mp4", 24, WIDTH, HEIGHT, 30.0)
-        made.append(np.stack(list(read_parts(parts, 0, info))))
-    assert np.array_equal(*made)
-    shifted, part = tmp_path / "shifted.h5", range(2, 20, 2)
-    write_mask_part(shifted, [tmp_path / "v.mp4"], segmenter, None, [2], part, part, index)
-    late = np.stack(list(read_parts([shifted], 0, info)))
-    np.testing.assert_array_equal(late[6:20], made[0][6:20])
-    assert not late[:4].any(), "the camera's frame 4 is the recording's frame 2"
-    assert not made[0][[0, 1, 3, 23]].any(), "frames that are not used are black"
-    used = list(frames)
-    assert np.median([iou(a, b) for a, b in zip(made[0][used], truth[used], strict=True)]) > 0.9
-    with h5py.File(tmp_path / "10-24.h5") as file:
-        assert file["source_frames"][:, 0].tolist() == list(range(10, 24, 2))
+    write_mask_part(late, videos, segmenter, None, [2], part, part, index)
+    info = VideoInfo(videos[0], 24, WIDTH, HEIGHT, 30.0)
+    shifted = np.stack(list(read_parts([late], 0, info)))
+    np.testing.assert_array_equal(shifted[6:20], made[6:20])
+    assert not shifted[:4].any(), "the camera's frame 4 is the recording's frame 2"
+
+
+def dark(pictures) -> np.ndarray:
+    """A segmenter: what is dark, and in the third camera a reflection."""
+    masks = (np.stack(pictures)[..., 0] < 128).view(np.uint8)
+    masks[2] = corner(masks[2])
+    return masks
+
+
+def test_masks_put_to_the_vote_are_the_same_in_eight_parts(tmp_path, small_recording):
+    """Ten frames, with one camera held out and one that is late."""
+    rig, observed, offsets = ring_rig(), [0, 2, 3, 4, 5], [0, 0, 0, 2, 0, 0]
+    videos = [small_recording / f"video{name}.mp4" for name in rig.names]
+    recording = videos, dark, Vote.of(rig, observed, grid=48), offsets, [*range(10, 20)]
+    whole = made_in_parts(tmp_path / "whole", 1, *recording)
+    assert made_in_parts(tmp_path / "parts", 8, *recording) == whole
+    for camera, offset in enumerate(offsets):
+        masks = np.stack(list(read_frames(tmp_path / f"whole/{camera}.mkv", range(30), "grey")))
+        assert not masks[:, :12, :12].any(), "the others see no reflection"
+        shown = np.flatnonzero(masks.any(axis=(1, 2)))
+        assert shown.tolist() == [*range(10 + offset, 20 + offset)]

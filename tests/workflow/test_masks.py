@@ -1,8 +1,13 @@
 """masks: auto and masks in other formats, through Snakemake, on a recording of walking balls."""
 
+import json
+
+import cv2
 import h5py
 import numpy as np
+import pycocotools.mask
 import pytest
+import zarr
 
 from pose_splatter.cameras import INTEGER_PIXEL_CENTRES
 from pose_splatter.video import read_frames
@@ -104,6 +109,55 @@ def test_masks_in_an_array_become_videos_of_the_same_masks(balls, tmp_path):
     run = workspace.run(IMAGES, overrides=overrides)
     assert run.code == 0, run.output
     assert np.array_equal(made_masks(workspace), true_masks() * 255)
+
+
+def write_pictures(folder, truth) -> str:
+    for camera in CAMERAS:
+        (folder / f"{camera}").mkdir()
+        for frame, mask in enumerate(truth[camera]):
+            cv2.imwrite(str(folder / f"{camera}/{frame:03}.png"), mask * 255)
+    return "{camera}"
+
+
+def write_single_pictures(folder, truth) -> str:
+    for camera in CAMERAS:
+        for frame, mask in enumerate(truth[camera]):
+            cv2.imwrite(str(folder / f"cam{camera}_{frame}.png"), mask * 255)
+    return "cam{camera}_{frame}.png"
+
+
+def write_zarr(folder, truth) -> str:
+    zarr.save_array(folder / "masks.zarr", truth)
+    return "masks.zarr"
+
+
+def write_coco(folder, truth) -> str:
+    height, width = truth.shape[2:]
+    for camera in CAMERAS:
+        images, annotations = [], []
+        for frame, mask in enumerate(truth[camera]):
+            lengths = pycocotools.mask.encode(np.asfortranarray(mask))
+            outline = {**lengths, "counts": lengths["counts"].decode()}
+            name = f"{frame}.png"
+            images.append({"id": frame, "file_name": name, "height": height, "width": width})
+            annotations.append({"image_id": frame, "segmentation": outline})
+        content = {"images": images, "annotations": annotations}
+        (folder / f"{camera}.json").write_text(json.dumps(content))
+    return "{camera}.json"
+
+
+@pytest.mark.parametrize("write", [write_pictures, write_single_pictures, write_zarr, write_coco])
+def test_masks_of_other_formats_become_videos(balls, tmp_path, write):
+    workspace = balls.copied(tmp_path)
+    remove(workspace.folder / "results")
+    (workspace.folder / "given").mkdir()
+    masks = "given/" + write(workspace.folder / "given", true_masks().astype(np.uint8))
+    made = "results/recordings/balls/masks/2.mkv"
+    run = workspace.run(made, overrides=recording(masks=masks))
+    assert run.code == 0, run.output
+    video = list(read_frames(workspace.folder / made, range(N_FRAMES), "grey"))
+    assert np.array_equal(video, true_masks()[2] * 255)
+    assert workspace.dry_run(made, overrides=recording(masks=masks)).jobs() == {}
 
 
 @pytest.mark.parametrize(

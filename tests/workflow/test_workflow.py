@@ -307,30 +307,43 @@ def scale_calibration(folder):
         file["camera_parameters/intrinsic"][:, :2] *= 2
 
 
+OF_CAMERAS = {"cameras.h5", "videos.json", "video_index.npz"}
+
+
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "words", "left"),
     [
-        (remove_video, ["videos/camera2.mp4", "no such file", "recordings: demo: videos"]),
-        (replace_by_text, ["videos/camera2.mp4", "cannot read the video", "encode it again"]),
-        (zero_video, ["videos/camera2.mp4", "cannot read the video", "encode it again"]),
-        (shorten_video, ["masks/camera3.mp4", "last frame is 19", "cut all cameras"]),
-        (shrink_video, ["videos/camera4.mp4", "64 x 64", "one size"]),
-        (empty_mask, ["masks/camera3.mp4", "empty in frame 5", "correct the mask"]),
-        (scale_calibration, ["calibration.h5", "camera 0", "do not fit", "576 x 512"]),
+        (remove_video, ["videos/camera2.mp4", "no such file", "recordings: demo: videos"], ()),
+        (replace_by_text, ["videos/camera2.mp4", "cannot read the video", "encode it again"], ()),
+        (zero_video, ["videos/camera2.mp4", "cannot read the video", "encode it again"], ()),
+        (shorten_video, ["masks/camera3.mp4", "last frame is 19", "cut all cameras"], ()),
+        (shrink_video, ["videos/camera4.mp4", "64 x 64", "one size"], ()),
+        (
+            empty_mask,  # which the first of the parts sees
+            ["masks/camera3.mp4", "empty in frame 5", "correct the mask"],
+            {*OF_CAMERAS, "images.2-of-2.h5"},
+        ),
+        (scale_calibration, ["calibration.h5", "camera 0", "do not fit", "576 x 512"], ()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_bad_input_is_one_sentence_and_leaves_nothing(spoilt, spoil, words):
+def test_bad_input_is_one_sentence_and_leaves_nothing(spoilt, spoil, words, left):
+    """Nothing of the job that fails; what the jobs before and beside it made is whole, and stays.
+
+    Going on with those beside it, so that it is not chance whether they were started.
+    """
     spoil(spoilt.folder)
-    run = spoilt.run("results/recordings/demo/default/images.h5", overrides=OWN_FILES)
+    run = spoilt.run(
+        "results/recordings/demo/default/images.h5",
+        overrides=OWN_FILES,
+        options=["--keep-going"],
+    )
     assert run.code != 0
     sentences = [line for line in run.output.splitlines() if words[0] in line]
     assert any(all(word in line for word in words) for line in sentences), run.output
     assert "Traceback (most recent call last)" not in run.output
-    results = spoilt.folder / "results/recordings/demo"
-    left = [path for path in results.rglob("*") if path.is_file()] if results.exists() else []
-    of_cameras = {"cameras.h5", "videos.json", "video_index.npz"}
-    assert {path.name for path in left} <= {*of_cameras, "images.2-of-2.h5"}
+    made = (spoilt.folder / "results/recordings").rglob("*")
+    assert {path.name for path in made if path.is_file()} == {*left}
 
 
 def test_a_calibration_file_per_camera(workspace):
@@ -432,15 +445,28 @@ def test_costs_are_read_from_the_benchmark_files(finished):
         str(finished.folder / "results"),
     ]
     page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if line.count(" | ") == 3]
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if line.count(" | ") == 4]
     rows = {stage: [float(cell or 0) for cell in row] for stage, *row in cells[1:]}
     assert rows["images_part"][0] == rows["render"][0] == 2
-    assert rows["images_part"][1] > 0
+    assert rows["images_part"][2] > 0
     size = (finished.folder / "results/recordings/demo/default/images.h5").stat().st_size
-    assert rows["images"][2] == pytest.approx(size / 24 / 1000, abs=0.01)
+    assert rows["images"][3] == pytest.approx(size / 24 / 1000, abs=0.01)
     others = dict(re.findall(r"^\| (\w+) \| (\d+) \| [\d.]+ \|$", page, re.MULTILINE))
     known = set(rows) | set(others) | {"train"}
     assert known >= {path.name for path in (finished.folder / "results/benchmarks").iterdir()}
     assert (others["vertical_lines"], others["training_curves"]) == ("1", "2")
     assert "a 10-hour recording at 100 frames/s | 3,600,000 |" in page
     assert "s (32 steps measured)" in page, "two experiments, two epochs, eight frames"
+
+
+@pytest.mark.parametrize("up", ["auto", "z"])
+def test_cameras_in_another_order_stop_the_run(workspace, up):
+    """Whether or not up has to be found: the animal is not where all of them see it."""
+    target = "results/recordings/demo/vertical_lines.npz"
+    demo = {"cameras": [0, 1, 4, 3, 2, 5], "up": up}
+    run = workspace.run(target, overrides={"recordings": {"demo": demo}})
+    assert run.code != 0
+    assert "do not fit the calibration" in run.output
+    assert "pose-splatter check says which are exchanged" in run.output
+    assert "Traceback (most recent call last)" not in run.output
+    assert not (workspace.folder / target).exists()

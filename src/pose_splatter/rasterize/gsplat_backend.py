@@ -1,6 +1,7 @@
 """Rasterization on a GPU: gsplat, with the settings that the whole project relies on."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,12 @@ def rasterization(
     )
 
 
+@cache
 def require_kernels() -> None:
-    """Let gsplat compile its kernels, once for all jobs; PoseSplatterError where it cannot."""
+    """Let gsplat compile its kernels, once for all jobs; PoseSplatterError where it cannot.
+
+    A process that has them does not ask again, which would have it wait for whoever compiles.
+    """
     try:
         # It deletes the lock and the files of whoever else compiles.
         with alone(_extensions() / "pose-splatter.lock"):

@@ -3,9 +3,10 @@
 import logging
 from array import array
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +36,7 @@ OPENING = {
     "format_whitelist": "mov,mp4,matroska,webm,avi,asf,flv,mpeg,mpegts,mxf,nut,ogg,dv,ivf,gif,"
     "mjpeg,yuv4mpegpipe,h264,hevc,m4v",
 }
+LARGE = 100_000_000  # bytes of a file that takes longer to look through than to start a process
 # Elements of Matroska (RFC 9559): all of a file, a few seconds of it, and a frame in two forms.
 SEGMENT, CLUSTER, BLOCKS = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", (b"\xa3", b"\xa0")
 
@@ -185,14 +187,37 @@ def _ends_among_frames(path: Path) -> bool:
     return end > size and name in (CLUSTER, *BLOCKS)
 
 
+_indexes: dict[tuple[int, ...], VideoIndex] = {}  # of files that this process has looked through
+
+
 def index_of(path: str | Path) -> VideoIndex:
     """The file's index, which a process looks up once, unless the file changes."""
+    version = _version(path)
+    if version not in _indexes:
+        _indexes[version] = _look_through(path)
+    return _indexes[version]
+
+
+def look_through(paths: Sequence[str | Path], processes: int) -> None:
+    """Look up the indexes of files side by side, for `index_of` to have them at once.
+
+    Of hours of video that takes minutes, nearly all of them Python's, so in processes of their own.
+    Small files are left to `index_of`.
+    """
+    large = [path for path in paths if _existing(path).stat().st_size >= LARGE]
+    if min(processes, len(large)) > 1:
+        with ProcessPoolExecutor(min(processes, len(large)), get_context("spawn")) as pool:
+            for path, index in zip(large, pool.map(_look_through, large), strict=True):
+                _indexes[_version(path)] = index
+
+
+def _version(path: str | Path) -> tuple[int, ...]:
+    """Tells files apart, and a file from what it was before it was changed."""
     stat = _existing(path).stat()
-    return _read_index(Path(path), (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-@cache
-def _read_index(path: Path, version: tuple[int, ...]) -> VideoIndex:
+def _look_through(path: str | Path) -> VideoIndex:
     with _opened(path) as (container, stream):
         return VideoIndex.of(path, container, stream)
 

@@ -23,6 +23,7 @@ from pose_splatter.video import (
     key_frames,
     load_description,
     load_indexes,
+    look_through,
     probe,
     read_frames,
     save_description,
@@ -391,6 +392,24 @@ def contained(folder: Path, name: str) -> Path:
             content = re.sub(b"(?s)(\x1f\x43\xb6\x75)" + length, b"\\1" + unknown, content)
         path.write_bytes(content)
     return path
+
+
+def test_large_files_are_looked_through_side_by_side(small_recording, monkeypatch):
+    """In other processes; this one then has what it would have found."""
+    paths = [small_recording / f"video{camera}.mp4" for camera in range(3)]
+    monkeypatch.setattr(video, "_indexes", {})
+    alone = [index_of(path) for path in paths]
+    for large, processes in ((1, 1), (10**9, 2)):
+        monkeypatch.setattr(video, "LARGE", large)
+        monkeypatch.setattr(video, "_indexes", {})
+        look_through(paths, processes)
+        assert not video._indexes, "one process, or small files"
+    monkeypatch.setattr(video, "LARGE", 1)
+    look_through(paths, 2)
+    monkeypatch.setattr(video, "VideoIndex", None)  # nothing is looked through once more
+    for path, index in zip(paths, alone, strict=True):
+        np.testing.assert_array_equal(index_of(path).times, index.times)
+        np.testing.assert_array_equal(index_of(path).keys, index.keys)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

@@ -1,5 +1,6 @@
 """What needs no pictures: config, files, videos, the number of cameras, calibration."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from pose_splatter.cameras import WORLD_AXES, CameraRig, undistortion_maps
 from pose_splatter.checkup.verdicts import Verdict, collected_log, from_error
 from pose_splatter.errors import PoseSplatterError
 from pose_splatter.paths import CAMERA, files_of, find_masks, with_camera
-from pose_splatter.video import RecordingDescription, describe_recording
+from pose_splatter.video import RecordingDescription, describe_recording, look_through
 
 
 def preset_of(recording: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,11 +84,14 @@ def check_videos(
 ) -> tuple[RecordingDescription | None, Verdict]:
     """Numbers of frames, sizes and rates."""
     cameras, offsets = settings["cameras"], settings["frame_offsets"]
+    videos = [with_camera(settings["videos"], camera) for camera in cameras]
+    masks = mask_videos(settings) or []
     with collected_log() as log:
         try:
+            look_through([*videos, *masks], os.cpu_count() or 1)
             described = describe_recording(
-                [with_camera(settings["videos"], camera) for camera in cameras],
-                mask_videos(settings) or [],
+                videos,
+                masks,
                 **settings["frames"],
                 offsets=[offsets.get(camera, 0) for camera in cameras],
             )

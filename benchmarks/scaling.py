@@ -4,12 +4,12 @@ makes of a large study.
     python benchmarks/scaling.py [results] [--cores 16]
 
 A frame is one moment in all cameras. Costs are core-seconds (CPU time); bytes are those of outputs
-that are kept. Where recordings of different lengths were run, the start of a stage's jobs is told
-from what their frames cost (least squares, neither below 0); else it is in what a frame costs,
-which is too high then. What is made of the test part alone counts over all frames. Training counts
-by steps, in seconds of the machine that it ran on, and is in no study. All other stages look at
-some frames or at tables: they take about as long whatever a recording's length, and count by
-recording.
+that are kept. Where recordings were run of which one is twice as long as another, the start of a
+stage's jobs is told from what their frames cost (least squares, neither below 0); else it is in
+what a frame costs, which is too high then. What is made of the test part alone counts over all
+frames. Training counts by steps, in seconds of the machine that it ran on, and is in no study. All
+other stages look at some frames or at tables: they take about as long whatever a recording's
+length, and count by recording.
 
 In the studies, parts are of CHUNK frames. Jobs that are not divided into parts run one after the
 other at worst: the last column, in which `chunks` changes nothing. Studies are counted without what
@@ -125,10 +125,15 @@ def frame_counts(results: Path) -> dict[str, int]:
 
 
 def core_seconds(path: Path) -> float:
-    """The CPU time of a job, or its wall time where it was too short to be sampled."""
+    """The CPU time of a job, or its wall time where it was too short to be looked at.
+
+    Snakemake looks every half second at first, every half minute after 15 s, and not at the end:
+    what came after the last look is taken to be like what came before.
+    """
     row = pd.read_csv(path, sep="\t").iloc[-1]
-    cpu = pd.to_numeric(row["cpu_time"], errors="coerce")
-    return float(cpu) if cpu > 0 else float(row["s"])
+    cpu, seconds = pd.to_numeric(row["cpu_time"], errors="coerce"), float(row["s"])
+    looked = seconds // 0.5 * 0.5 if seconds < 15 else 15 + (seconds - 15) // 30 * 30
+    return float(cpu) * seconds / looked if cpu > 0 and looked > 0 else seconds
 
 
 def size_of(path: Path) -> int:
@@ -137,7 +142,10 @@ def size_of(path: Path) -> int:
 
 
 def frames_of(results: Path, stage: str, name: str, counts: dict[str, int]) -> int:
-    """The frames that a run looked at, by its name: its wildcards, of which names may hold dots."""
+    """The frames that a run looked at, by its name: its wildcards, of which names may hold dots.
+
+    0 where its recording is no longer there.
+    """
     if stage in OF_EXPERIMENT:
         embedded = results.glob(f"experiments/{name}/*/embedding")
         return sum(counts.get(path.parent.name, 0) for path in embedded)
@@ -149,7 +157,7 @@ def frames_of(results: Path, stage: str, name: str, counts: dict[str, int]) -> i
         )
         if dotted:
             return counts[recording]
-    raise SystemExit(f"{results}/benchmarks/{stage}: {name} is of no recording that is there.")
+    return 0
 
 
 def runs_of(results: Path, stage: str) -> dict[str, list[Path]]:
@@ -161,9 +169,9 @@ def runs_of(results: Path, stage: str) -> dict[str, list[Path]]:
     return runs
 
 
-def cost(results: Path, stage: str, counts: dict[str, int]) -> Cost:
-    """A stage by its runs."""
-    runs = [
+def cost(results: Path, stage: str, counts: dict[str, int]) -> Cost | None:
+    """A stage by its runs; None where there are none any more."""
+    found = [
         Run(
             len(jobs),
             frames_of(results, stage, name, counts),
@@ -172,6 +180,8 @@ def cost(results: Path, stage: str, counts: dict[str, int]) -> Cost:
         )
         for name, jobs in runs_of(results, stage).items()
     ]
+    if not (runs := [run for run in found if run.frames]):
+        return None
     frames, cameras = sum(run.frames for run in runs), runs[0].jobs if stage in BY_CAMERA else 1
     kept = sum(size_of(path) for pattern in STAGES[stage] for path in results.glob(pattern))
     start, seconds = fit(runs)
@@ -181,10 +191,10 @@ def cost(results: Path, stage: str, counts: dict[str, int]) -> Cost:
 
 
 def fit(runs: Sequence[Run]) -> tuple[float | None, float]:
-    """Seconds of a job's start, None where all jobs have as many frames, and of a frame."""
+    """Seconds of a job's start, None where all jobs are about as long, and of a frame."""
     terms = np.array([[run.jobs, run.frames] for run in runs], float)
-    seconds = np.array([run.seconds for run in runs])
-    if np.linalg.matrix_rank(terms) < 2:
+    seconds, lengths = np.array([run.seconds for run in runs]), terms[:, 1] / terms[:, 0]
+    if lengths.max() < 2 * lengths.min():
         return None, seconds.sum() / terms[:, 1].sum()
     (start, frame), _ = nnls(terms, seconds)
     return float(start), float(frame)
@@ -192,8 +202,7 @@ def fit(runs: Sequence[Run]) -> tuple[float | None, float]:
 
 def by_frame(results: Path, counts: dict[str, int]) -> list[Cost]:
     """Every stage that counts by frame."""
-    there = {path.name for path in results.glob("benchmarks/*")}
-    return [cost(results, stage, counts) for stage in STAGES if stage in there]
+    return [c for stage in STAGES if (c := cost(results, stage, counts)) is not None]
 
 
 def by_recording(results: Path) -> dict[str, tuple[int, float]]:

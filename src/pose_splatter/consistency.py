@@ -28,7 +28,7 @@ OUTLIER = 0.1  # gain of agreement among the others that tells a camera which do
 BLAMED = 2  # cameras, at most: where leaving out any of many helps, it is not they
 FARTHEST = 10.0  # picture widths: no middle counts as farther off than that
 VERIFIED = 4  # corrections, of those that bring the masks' middles together best, that are carved
-NEAR, TIE = 1.5, 0.02  # factor of distance, and difference of agreement, that tell no orders apart
+TIE = 0.02  # agreement: as in an even ring of cameras, which fits as well when it is turned
 
 Masks = UInt8[ndarray, "frame camera height width"]
 
@@ -48,7 +48,7 @@ class Correction:
 
     @property
     def moved(self) -> int:
-        """How many cameras are somewhere else in order; in an even ring, many orders fit."""
+        """How many cameras are elsewhere in order; none, where the order is right."""
         return sum(place != camera for camera, place in enumerate(self.order or ()))
 
 
@@ -132,10 +132,11 @@ def find_correction(masks: Masks, rig: CameraRig) -> Correction | None:
     candidates = [*_conventions(rig), *_orders(middles, rig), *_single_cameras(rig)]
     candidates.sort(key=lambda candidate: _distance(middles, candidate.rig))
     reached = [mean_agreement(masks, c.rig, range(len(rig))) for c in candidates[:VERIFIED]]
-    if max(reached) <= max(CONVINCING, now + GAIN):
-        return None
-    tied = [n for n, value in enumerate(reached) if value >= max(reached) - TIE]
-    return candidates[min(tied, key=lambda n: (candidates[n].moved, -reached[n]))]
+    least = max(CONVINCING, now + GAIN)
+    # Of those that fit alike, the one that moves the fewest cameras is the likeliest mistake.
+    tied = [n for n, value in enumerate(reached) if value > least and value >= max(reached) - TIE]
+    fewest = min(tied, key=lambda n: (candidates[n].moved, -reached[n]), default=None)
+    return None if fewest is None else candidates[fewest]
 
 
 def find_culprits(masks: Masks, rig: CameraRig) -> list[int]:
@@ -239,8 +240,7 @@ def _orders(middles: Float[ndarray, "frame camera 2"], rig: CameraRig) -> Iterat
     count = len(rig)
     if count <= MOST_PERMUTED:
         orders = np.array(list(permutations(range(count))))[1:]  # the first is the order as it is
-        found, moved = costs(orders), (orders != np.arange(count)).sum(axis=1)
-        best = orders[np.lexsort((found, moved, found > NEAR * found.min()))[:2]]
+        best = orders[np.argsort(costs(orders), kind="stable")[:2]]
     else:
         best = np.array([_swapped_on(costs, count)])
     for order in best.tolist():

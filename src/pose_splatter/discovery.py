@@ -411,7 +411,8 @@ def _choose_masks(
     if given is not None:
         return given if given == "auto" else _given_masks(contents, given, family)
     others: list[str] = []
-    for paths in _comparable(contents, remarks):
+    comparable = list(_comparable(contents, remarks))
+    for paths in comparable:
         for found in families(paths):
             masks = found.named_after(family.names)
             if masks.pattern == family.pattern or not _holds_masks(contents, masks):
@@ -419,7 +420,7 @@ def _choose_masks(
             if set(family.names) <= set(masks.names):
                 return masks.pattern
             others.append(f"{found.pattern} ({', '.join(found.names)})")
-    for store in contents.stores:
+    for store in (path for paths in comparable for path in paths if path in contents.stores):
         if MASK_WORDS.search(store) and _has_array(contents.folder / store):
             return store
     if others:
@@ -455,7 +456,7 @@ def _in_store(pattern: str, names: Sequence[str]) -> bool:
     """Whether the path of each camera's masks leads to or into HDF5 or Zarr."""
     try:
         return all(find_masks(pattern, name).kind in ("hdf5", "zarr") for name in names)
-    except PoseSplatterError:  # one path for all cameras, and something else there
+    except (PoseSplatterError, OSError):  # one path for all cameras, and something else there
         return False
 
 

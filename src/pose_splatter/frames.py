@@ -59,7 +59,7 @@ def prepare_frame(
 
 def mask_box(mask: UInt8[ndarray, "height width"]) -> tuple[slice, slice]:
     """The rows and columns that a mask reaches; none where it is empty."""
-    columns = _reached(mask.max(axis=0))  # both in half the time of cv2.boundingRect
+    columns = _reached(mask.max(axis=0, initial=0))  # twice as fast as cv2.boundingRect
     return _reached(mask[:, columns].max(axis=1, initial=0)), columns
 
 

@@ -4,7 +4,8 @@ import logging
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -113,11 +114,11 @@ class VideoIndex:
         sent = np.frombuffer(fields, np.int64).reshape(-1, 5)
         # Not shown are what an editor hid and what is left of the frame at which a file was cut.
         pts, dts, is_key = sent[(sent[:, 3:] == 0).all(axis=1), :3].T
-        # By now also those that the fragments of an MP4 list.
+        # Once it is read through, an MP4 lists also what is in its fragments.
         listed = len(stream.index_entries) if "mp4" in container.format.name else 0
         missing = max(listed - len(sent), 0) + int(sent[:, 4].sum())
         if "matroska" in container.format.name and _ends_among_frames(Path(path)):
-            missing = 1  # or more: nothing lists them, and FFmpeg leaves out the one that is cut
+            missing = max(missing, 1)  # nothing lists them, and FFmpeg leaves out what is cut
         if missing and len(dts) and dts[-1] != NO_TIME:
             # Frames are sent in another order than shown, but none after its time.
             whole = (pts != NO_TIME) & (pts <= dts[-1])
@@ -151,8 +152,12 @@ class VideoIndex:
         return len(self.keys) < len(self.times) and bool(np.isin(frames, self.keys).all())
 
     def key_frame(self, number: int) -> int:
-        """The key frame from which frame `number` can be decoded."""
-        return int(self.keys[max(int(np.searchsorted(self.keys, number, side="right")) - 1, 0)])
+        """The frame from which frame `number` can be decoded.
+
+        A key frame, or the first of all, where an editor hid the key frame before it.
+        """
+        place = int(np.searchsorted(self.keys, number, side="right")) - 1
+        return int(self.keys[place]) if place >= 0 else 0
 
     def number(self, time: int) -> int | None:
         """The number of the frame with this time stamp, if it is one of the file's."""
@@ -168,10 +173,13 @@ def _ends_among_frames(path: Path) -> bool:
     their end is not known.
     """
     size, place, end, name = path.stat().st_size, 0, 0, b""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         while place < size:
             file.seek(place)
-            head = file.read(12).ljust(12, b"\xff")
+            head = file.read(12)
+            if len(head) < len(CLUSTER) and CLUSTER.startswith(head):
+                return True
+            head = head.ljust(12, b"\xff")
             split = 9 - head[0].bit_length()
             digits = 9 - head[split].bit_length()
             if split > 4 or digits > 8:
@@ -201,14 +209,19 @@ def index_of(path: str | Path) -> VideoIndex:
 def look_through(paths: Sequence[str | Path], processes: int) -> None:
     """Look up the indexes of files side by side, for `index_of` to have them at once.
 
-    Of hours of video that takes minutes, nearly all of them Python's, so in processes of their own.
-    Small files are left to `index_of`.
+    Of hours of video that takes a minute, nearly all of it Python's, so in processes of their own.
+    Small files are left to `index_of`, and all where processes cannot be had.
     """
-    large = [path for path in paths if _existing(path).stat().st_size >= LARGE]
+    versions = {path: _version(path) for path in paths}
+    new = {path: v for path, v in versions.items() if v not in _indexes}
+    large = [path for path in new if _existing(path).stat().st_size >= LARGE]
     if min(processes, len(large)) > 1:
-        with ProcessPoolExecutor(min(processes, len(large)), get_context("spawn")) as pool:
+        with (
+            suppress(BrokenProcessPool),
+            ProcessPoolExecutor(min(processes, len(large)), get_context("spawn")) as pool,
+        ):
             for path, index in zip(large, pool.map(_look_through, large), strict=True):
-                _indexes[_version(path)] = index
+                _indexes[new[path]] = index
 
 
 def _version(path: str | Path) -> tuple[int, ...]:

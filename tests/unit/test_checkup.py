@@ -540,7 +540,7 @@ def test_up_that_config_names(rig, masks, axis, level):
 
 
 def test_an_axis_is_no_file_and_an_empty_scene_is_one(workspace, monkeypatch):
-    segmentation = {"empty_scene": "empty{camera}.png"}
+    segmentation = BACKGROUND | {"empty_scene": "empty{camera}.png"}
     _, found = check(workspace, monkeypatch, up="z", masks="auto", segmentation=segmentation)
     expect(found, "files", "error", "empty0.png: no such file")
     assert "empty_scene" in found["files"].fix
@@ -583,10 +583,33 @@ def test_masks_of_an_earlier_run_count_while_nothing_has_changed(workspace, monk
     _, found = check(workspace, monkeypatch, **MADE)
     expect(found, "masks", "error", "is black")
     assert "masks are those that a run has made" in found["files"].message
+    config = read_config(workspace)
+    config["recordings"]["balls"] |= MADE
+    assert check_up("balls", config, changed=made - 10).failed
+    assert not check_up("balls", config, changed=made + 10).failed
     os.utime(workspace / "calibration.h5", (made + 10, made + 10))
     _, found = check(workspace, monkeypatch, **MADE)
     assert found["masks"].level == "ok"
     assert "a run has made" not in found["files"].message
+
+
+def test_what_the_vote_takes_for_good_is_no_mistake_of_the_calibration(workspace, monkeypatch):
+    """Two cameras see much else than the animal, which the others vote out."""
+    truth = [
+        [
+            mask.copy()
+            for mask in read_frames(workspace / f"mask{camera}.mp4", range(2, 30, 3), "grey")
+        ]
+        for camera in range(6)
+    ]
+    made = [[mask.copy() for mask in masks] for masks in truth]
+    for camera in (2, 4):
+        for mask in made[camera]:
+            mask[5:60, 5:60] = 255
+    monkeypatch.setattr("pose_splatter.checkup.sample._make_masks", lambda *_: (made, truth))
+    monkeypatch.setattr("pose_splatter.checkup.sample_frames", lambda _: list(range(2, 30, 3)))
+    _, found = check(workspace, monkeypatch, **MADE)
+    assert found["masks"].level == found["agreement"].level == "ok"
 
 
 def test_the_command_knows_when_config_has_changed(workspace, monkeypatch, capsys):

@@ -18,6 +18,7 @@ from pose_splatter.frames import (
     FrameStore,
     chunk_of,
     gather_parts,
+    mask_box,
     prepare_frame,
     split_frames,
     write_part,
@@ -253,6 +254,17 @@ def test_chunks_cover_the_frames_once(n_frames, count):
     assert [frame for chunk in chunks for frame in chunk] == list(frames)
     sizes = [len(chunk) for chunk in chunks]
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_box_of_a_mask():
+    for rows, columns in ((0, 0), (5, 8), (0, 8), (3, 4)):
+        mask = np.zeros((6, 9), np.uint8)
+        mask[rows, columns] = 1
+        assert mask_box(mask) == (slice(rows, rows + 1), slice(columns, columns + 1))
+        mask[2, 6] = 1
+        assert mask[mask_box(mask)].sum() == mask.sum()
+    for shape in ((6, 9), (0, 9), (6, 0)):
+        assert mask_box(np.zeros(shape, np.uint8)) == (slice(0, 0), slice(0, 0))
 
 
 @given(st.integers(3, 1000))

@@ -405,8 +405,9 @@ def test_large_files_are_looked_through_side_by_side(small_recording, monkeypatc
         look_through(paths, processes)
         assert not video._indexes, "one process, or small files"
     monkeypatch.setattr(video, "LARGE", 1)
-    look_through(paths, 2)
-    monkeypatch.setattr(video, "VideoIndex", None)  # nothing is looked through once more
+    here = os.getpid()
+    monkeypatch.setattr(VideoIndex, "of", lambda *_: pytest.fail(f"in process {here}"))
+    look_through(paths, 2)  # others import the module anew
     for path, index in zip(paths, alone, strict=True):
         np.testing.assert_array_equal(index_of(path).times, index.times)
         np.testing.assert_array_equal(index_of(path).keys, index.keys)
@@ -466,6 +467,24 @@ def test_frames_that_an_editor_hid_are_not_missing(tmp_path):
     assert (probe(path).n_frames, probe(path).missing) == (10, 0)
     levels = [round(float(p[40, 60].mean()) / 6) for p in read_frames(path, range(10))]
     assert levels == list(range(10))
+
+
+def test_frames_whose_key_frame_an_editor_hid(tmp_path):
+    """An edit list begins with frame 5, five before the next key frame."""
+    path = tmp_path / "v.mp4"
+    encode(path, counting_pictures(), g="10", bf="0")
+    with av.open(str(path)) as file:
+        begin = round(5 / 30 / file.streams.video[0].time_base)
+    content = bytearray(path.read_bytes())
+    begins = content.index(b"elst") + 16
+    content[begins : begins + 4] = begin.to_bytes(4, "big")
+    path.write_bytes(content)
+    n_frames = probe(path).n_frames
+    assert index_of(path).key_frame(0) == 0 < index_of(path).keys[0] == 5
+    levels = [round(float(p[40, 60].mean()) / 6) for p in read_frames(path, range(n_frames))]
+    assert levels == list(range(5, 5 + n_frames))
+    (third,) = read_frames(path, [2])
+    assert round(float(third[40, 60].mean()) / 6) == 7
 
 
 def test_a_recording_of_ten_hours_is_read_from_its_middle(tmp_path):

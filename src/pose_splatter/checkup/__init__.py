@@ -20,6 +20,7 @@ from pose_splatter.checkup.geometry import (
     check_animal_size,
     check_heading,
     check_up_direction,
+    is_misread,
     measure,
 )
 from pose_splatter.checkup.inputs import (
@@ -110,10 +111,12 @@ def check_up(recording: str, config: Mapping[str, Any], changed: float = 0.0) ->
         return _stopped([*verdicts, from_error("masks", error)])
     heldout = settings["heldout_cameras"]
     sample, *contested = (take_sample(rig, frames, pictures, each) for each in masks)
-    if contested and check_agreement(contested[0], heldout).level == "error":
-        sample = contested[0]  # after a vote by a wrong calibration, nothing tells what is wrong
     leave_out = settings["empty_masks"] == "absent"
-    verdicts += [check_pictures(sample), *check_masks(sample, leave_out=leave_out)]
+    of_masks = check_masks(sample, leave_out=leave_out)
+    if contested and (_fails(of_masks) or is_misread(contested[0])):
+        (sample,) = contested  # after a vote by a wrong calibration, nothing tells what is wrong
+        of_masks = check_masks(sample, leave_out=leave_out)
+    verdicts += [check_pictures(sample), *of_masks]
     if _fails(verdicts):
         return _stopped(verdicts, partial(plain_sheet, sample, heldout, recording))
     matched = check_match(sample)

@@ -86,6 +86,11 @@ def check_agreement(sample: Sample, heldout: Sequence[str]) -> Verdict:
     )
 
 
+def is_misread(sample: Sample) -> bool:
+    """Whether a known mistake explains why masks and calibration do not fit."""
+    return find_correction(_whole(sample), sample.rig) is not None
+
+
 def _reaching_out(who: str, told: str) -> Verdict:
     """Held-out cameras whose masks are not where the others say that the animal is."""
     return Verdict(

@@ -31,8 +31,13 @@ def masks_of_earlier_run(recording: str, settings: Mapping[str, Any], changed: f
     made = [with_camera(pattern, camera) for camera in settings["cameras"]]
     if mask_videos(settings) is not None or not all(path.is_file() for path in made):
         return None
-    since = max(changed, *(path.stat().st_mtime for _, path in _named_files(settings)))
-    return pattern if min(path.stat().st_mtime for path in made) >= since else None
+    since = max(changed, *(_changed(path) for _, path in _named_files(settings)))
+    return pattern if min(map(_changed, made)) >= since else None
+
+
+def _changed(path: Path) -> float:
+    """When a file, or a folder's last file, was written."""
+    return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
 
 
 def describe_config(recording: str, settings: Mapping[str, Any]) -> Verdict:
@@ -69,8 +74,11 @@ def _named_files(settings: Mapping[str, Any]) -> list[tuple[str, Path]]:
     wanted += [("calibration", path) for path in _calibration_paths(settings)]
     if settings["up"] not in ("auto", *WORLD_AXES):
         wanted.append(("up", Path(settings["up"])))
-    if (scene := settings["segmentation"]["empty_scene"]) and settings["masks"] == "auto":
+    made_by = settings["segmentation"]
+    if (scene := made_by["empty_scene"]) and settings["masks"] == "auto":
         wanted += [("empty_scene", with_camera(scene, camera)) for camera in cameras]
+    if made_by["method"] == "rembg" and settings["masks"] == "auto":
+        wanted.append(("weights", Path(made_by["weights"])))
     return wanted
 
 
@@ -88,7 +96,7 @@ def check_videos(
     masks = mask_videos(settings) or []
     with collected_log() as log:
         try:
-            look_through([*videos, *masks], os.cpu_count() or 1)
+            look_through([*videos, *masks], len(os.sched_getaffinity(0)))
             described = describe_recording(
                 videos,
                 masks,

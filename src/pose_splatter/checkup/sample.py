@@ -68,7 +68,7 @@ def sample_frames(description: RecordingDescription, count: int = SAMPLES) -> li
 
 def each_camera(rig: CameraRig, work: Callable[[int], T]) -> list[T]:
     """What `work` makes of each camera's index; cameras are decoded side by side."""
-    with ThreadPoolExecutor(max_workers=min(len(rig), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(len(rig), len(os.sched_getaffinity(0)))) as pool:
         return list(pool.map(work, range(len(rig))))
 
 
@@ -93,12 +93,14 @@ def take_masks(
     """The masks of the frames in every camera, as grey pictures (0 to 255).
 
     Those that are made are as the cameras' vote left them. Where it took much from several cameras,
-    they follow as they were before: either cameras see much else than the animal, or the
+    the masks before the vote follow: either cameras see much else than the animal, or the
     calibration by which they voted is wrong.
     """
     if settings["masks"] == "auto":
         made, voted = _make_masks(settings, rig, description, pictures)
-        left = [np.sum(v) / max(np.sum(m), 1) for m, v in zip(made, voted, strict=True)]
+        left = [
+            np.sum(v) / np.sum(m) if np.any(m) else 1.0 for m, v in zip(made, voted, strict=True)
+        ]
         observed = rig.without(settings["heldout_cameras"])
         contested = sum(left[camera] < KEPT for camera in observed) > 1
         return [voted, made] if contested else [voted]

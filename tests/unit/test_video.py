@@ -17,6 +17,7 @@ from pose_splatter.errors import PoseSplatterError
 from pose_splatter.video import (
     RecordingDescription,
     VideoIndex,
+    VideoInfo,
     cheap_frames,
     describe_recording,
     index_of,
@@ -346,6 +347,16 @@ def test_a_camera_that_stops_a_little_early(tmp_path, caplog, counting):
         describe_recording([counting, early], [counting, early], stop=31)
 
 
+def what_is_left(cut: Path) -> VideoInfo:
+    """Of 30 counting pictures: those that are left show their numbers, the others are missing."""
+    info = probe(cut)
+    assert info.n_frames + info.missing == 30
+    read = read_frames(cut, range(info.n_frames))
+    levels = [round(float(picture[44:, 60:].mean()) / 6) for picture in read]
+    assert levels == list(range(info.n_frames))
+    return info
+
+
 def test_a_file_that_was_cut_off_keeps_its_numbers(tmp_path):
     """Its list of frames lies at its start: all frames before the first that is missing count."""
     path, pictures = tmp_path / "whole.mp4", counting_pictures()
@@ -355,12 +366,7 @@ def test_a_file_that_was_cut_off_keeps_its_numbers(tmp_path):
     for share in (0.5, 0.8, 0.97):
         cut = tmp_path / f"{share}.mp4"
         cut.write_bytes(whole[: int(share * len(whole))])
-        info = probe(cut)
-        assert 3 <= info.n_frames < 30
-        assert info.n_frames + info.missing == 30
-        read = read_frames(cut, range(info.n_frames))
-        levels = [round(float(picture[44:, 60:].mean()) / 6) for picture in read]
-        assert levels == list(range(info.n_frames))
+        assert 3 <= what_is_left(cut).n_frames < 30
     with pytest.raises(
         PoseSplatterError, match=r"0\.5.*cut off: at least \d+ frames are missing\).*cut"
     ):
@@ -425,12 +431,8 @@ def test_the_last_frame_cut_off_in_any_container(tmp_path, caplog, name):
     cut = tmp_path / f"cut{path.suffix}"
     for kept in (1, last.size // 2, last.size - 1):
         cut.write_bytes(path.read_bytes()[: last.pos + kept])
-        info = probe(cut)
+        info = what_is_left(cut)
         assert 27 <= info.n_frames < 30
-        assert info.n_frames + info.missing == 30
-        read = read_frames(cut, range(info.n_frames))
-        levels = [round(float(picture[44:, 60:].mean()) / 6) for picture in read]
-        assert levels == list(range(info.n_frames))
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert describe_recording([path, cut], []).stop == info.n_frames

@@ -148,3 +148,23 @@ def test_jobs_starts_are_told_from_frames_by_recordings_of_two_lengths(scaling):
     assert parts.of(40_000) == pytest.approx(2 * 0.5 + 800), "parts of 20,000"
     assert (parts.undivided(40_000), whole.undivided(40_000)) == pytest.approx((0, 401))
     assert "| images_part | 4 | 0.50 | 20.00 | 0.00 |" in page
+
+
+def test_lengths_that_hardly_differ_tell_no_start(scaling):
+    (images,), _ = scaling({"a": 100, "b": 150}, {"images/a.p": 2.0, "images/b.p": 2.5})
+    assert images.start is None
+    assert images.seconds == pytest.approx(4.5 / 250)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cpu", "expected"),
+    [(48.0, 36.0, 36.0 * 48 / 45), (10.2, 5.0, 5.0 * 10.2 / 10), (0.3, 0.1, 0.3), (2.0, "NA", 2.0)],
+    ids=["3 s after the last look", "0.2 s after it", "too short for one", "not looked at"],
+)
+def test_what_comes_after_the_last_look_at_a_job_counts(
+    tmp_path, monkeypatch, seconds, cpu, expected
+):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    (tmp_path / "job.tsv").write_text(f"s\tcpu_time\n{seconds}\t{cpu}\n")
+    found = importlib.import_module("scaling").core_seconds(tmp_path / "job.tsv")
+    assert found == pytest.approx(expected)

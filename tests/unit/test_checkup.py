@@ -19,6 +19,7 @@ from pose_splatter.checkup.geometry import (
     check_up_direction,
     measure,
 )
+from pose_splatter.checkup.inputs import last_change
 from pose_splatter.checkup.pictures import check_masks, check_view
 from pose_splatter.checkup.sample import Sample, take_sample
 from pose_splatter.cli import main, read_config
@@ -591,6 +592,14 @@ def test_masks_of_an_earlier_run_count_while_nothing_has_changed(workspace, monk
     _, found = check(workspace, monkeypatch, **MADE)
     assert found["masks"].level == "ok"
     assert "a run has made" not in found["files"].message
+
+
+def test_a_folder_changes_when_a_file_in_it_does(tmp_path):
+    (tmp_path / "calibration/cameras").mkdir(parents=True)
+    file = tmp_path / "calibration/cameras/a.yml"
+    file.touch()
+    os.utime(file, (3e9, 3e9))
+    assert last_change(tmp_path / "calibration") == last_change(file) == 3e9
 
 
 def test_what_the_vote_takes_for_good_is_no_mistake_of_the_calibration(workspace, monkeypatch):

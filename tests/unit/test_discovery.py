@@ -216,6 +216,18 @@ def test_too_many_files_are_not_compared(recording, monkeypatch, clutter, words)
     assert found.masks.endswith("/masks.h5")
 
 
+def test_a_store_of_each_frame_is_no_store_of_all_masks(recording, monkeypatch):
+    monkeypatch.setattr(discovery, "MOST_FILES", 12)
+    shutil.rmtree(recording / "masks")
+    (recording / "masks").mkdir()
+    for frame in range(13):
+        with h5py.File(recording / f"masks/{frame:06}.h5", "w") as file:
+            file["masks"] = np.zeros((6, 12, 16), np.uint8)
+    found = discover(recording, calibration=str(recording / "rig.h5"))
+    assert found.masks == "auto"
+    assert any(".h5 files, too many" in remark for remark in found.remarks)
+
+
 def test_no_masks_are_made(recording):
     shutil.rmtree(recording / "masks")
     found = discover(recording)

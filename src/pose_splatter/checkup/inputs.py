@@ -31,11 +31,11 @@ def masks_of_earlier_run(recording: str, settings: Mapping[str, Any], changed: f
     made = [with_camera(pattern, camera) for camera in settings["cameras"]]
     if mask_videos(settings) is not None or not all(path.is_file() for path in made):
         return None
-    since = max(changed, *(_changed(path) for _, path in _named_files(settings)))
-    return pattern if min(map(_changed, made)) >= since else None
+    since = max(changed, *(last_change(path) for _, path in _named_files(settings)))
+    return pattern if min(map(last_change, made)) >= since else None
 
 
-def _changed(path: Path) -> float:
+def last_change(path: Path) -> float:
     """When a file, or a folder's last file, was written."""
     return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
 
